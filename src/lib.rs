@@ -1,0 +1,3 @@
+//! hairpin, a STUN and TURN server.
+
+pub mod wire;

@@ -1,0 +1,3 @@
+//! The `hairpin` command.
+
+fn main() {}
