@@ -1,3 +1,4 @@
 //! hairpin, a STUN and TURN server.
 
+pub mod policy;
 pub mod wire;

@@ -1,0 +1,18 @@
+//! What an authenticated client may do: which peers it may talk to and how many allocations it may hold.
+//!
+//! Not here: who the client is (that is the auth room), and anything that touches a socket, a clock or a log. Every
+//! answer is a value; a refusal says which rule decided, so that a counter can count it and an operator can
+//! be told.
+//!
+//! Its main types are [`PeerFilter`], which judges peer addresses after one canonicalisation
+//! ([`Canonical`]), and [`Quotas`], which hands out a [`Lease`] for each allocation.
+
+mod canonical;
+mod filter;
+mod quota;
+mod special;
+
+pub use canonical::{Canonical, is_nat64_length};
+pub use filter::{DenyReason, OpenedRange, PeerFilter, PeerRules, Rule, Verdict};
+pub use quota::{Lease, Limits, QuotaExceeded, Quotas};
+pub use special::{Class, SpecialRange, special_ranges};

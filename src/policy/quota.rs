@@ -1,0 +1,191 @@
+//! How many allocations may live: in total, for one user, for one source address.
+//!
+//! A quota hangs on the session: whatever makes an allocation asks [`Quotas::admit`] and keeps the [`Lease`] as
+//! long as the allocation lives. There is no bandwidth and no rate here. Only requests that were authenticated get this
+//! far and no relayed packet does, so a mutex is cheap enough.
+//!
+//! Its main types are [`Quotas`] and [`Lease`].
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+
+/// Upper bounds on live allocations; 0 means no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the whole server.
+    pub total: u32,
+    /// Of one user.
+    pub per_user: u32,
+    /// Of one source: an IPv4 address or an IPv6 /64, since one subscriber holds at least that much.
+    pub per_source: u32,
+}
+
+/// The bound that refused an allocation. If several are reached, the first in this order is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum QuotaExceeded {
+    /// The user holds as many as one user may: 486 (RFC 8656 section 7.2).
+    #[error("the user holds as many allocations as one user may")]
+    User,
+    /// The source address holds as many as one source may.
+    #[error("the source address holds as many allocations as one source may")]
+    Source,
+    /// The server holds as many as it may: 508 (RFC 8656 section 7.2).
+    #[error("the server holds as many allocations as it may")]
+    Total,
+}
+
+impl QuotaExceeded {
+    /// Stable name in snake case, for a metric label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Source => "source",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// Counts live allocations. Clones share the counts, so every worker can have one.
+#[derive(Debug, Clone)]
+pub struct Quotas {
+    book: Arc<Mutex<Book>>,
+}
+
+#[derive(Debug)]
+struct Book {
+    limits: Limits,
+    total: u32,
+    // Both maps are keyed by what clients choose, hence the secret hash keys. An entry exists only
+    // while its count is above zero.
+    users: HashMap<Arc<str>, u32, RandomState>,
+    sources: HashMap<IpAddr, u32, RandomState>,
+}
+
+impl Quotas {
+    /// Empty counts under these limits.
+    pub fn new(limits: Limits) -> Self {
+        let hasher = RandomState::with_seeds(
+            rand::random(),
+            rand::random(),
+            rand::random(),
+            rand::random(),
+        );
+        Self {
+            book: Arc::new(Mutex::new(Book {
+                limits,
+                total: 0,
+                users: HashMap::with_hasher(hasher.clone()),
+                sources: HashMap::with_hasher(hasher),
+            })),
+        }
+    }
+
+    /// Counts one more allocation of `user` from `source`, or says which limit forbids it and counts nothing.
+    ///
+    /// # Errors
+    /// The limit that is reached, see [`QuotaExceeded`].
+    pub fn admit(&self, user: &str, source: IpAddr) -> Result<Lease, QuotaExceeded> {
+        let source = counted_as(source);
+        let mut book = lock(&self.book);
+        let known = book.users.get_key_value(user);
+        let of_user = known.map_or(0, |(_, count)| *count);
+        let of_source = book.sources.get(&source).copied().unwrap_or(0);
+        if reached(book.limits.per_user, of_user) {
+            return Err(QuotaExceeded::User);
+        }
+        if reached(book.limits.per_source, of_source) {
+            return Err(QuotaExceeded::Source);
+        }
+        if reached(book.limits.total, book.total) {
+            return Err(QuotaExceeded::Total);
+        }
+        let user = known.map_or_else(|| Arc::from(user), |(name, _)| Arc::clone(name));
+        book.users.insert(Arc::clone(&user), of_user + 1);
+        book.sources.insert(source, of_source + 1);
+        book.total += 1;
+        drop(book);
+        Ok(Lease {
+            book: Arc::clone(&self.book),
+            user,
+            source,
+        })
+    }
+
+    /// Replaces the limits. Live leases stay, also those above a new limit.
+    pub fn set_limits(&self, limits: Limits) {
+        lock(&self.book).limits = limits;
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> Limits {
+        lock(&self.book).limits
+    }
+
+    /// Leases alive.
+    pub fn in_use(&self) -> u32 {
+        lock(&self.book).total
+    }
+
+    /// Distinct users and distinct sources that hold leases; what the counts keep in memory.
+    pub fn holders(&self) -> (usize, usize) {
+        let book = lock(&self.book);
+        (book.users.len(), book.sources.len())
+    }
+}
+
+/// One counted allocation. Dropping it counts it back.
+#[derive(Debug)]
+#[must_use = "a lease that is dropped counts for nothing"]
+pub struct Lease {
+    book: Arc<Mutex<Book>>,
+    user: Arc<str>,
+    source: IpAddr,
+}
+
+impl Lease {
+    /// The user it counts for.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut book = lock(&self.book);
+        book.total = book.total.saturating_sub(1);
+        if let Some(count) = book.users.get_mut(&self.user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                book.users.remove(&self.user);
+            }
+        }
+        if let Some(count) = book.sources.get_mut(&self.source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                book.sources.remove(&self.source);
+            }
+        }
+    }
+}
+
+/// Every change of the book is complete before anything can panic, so a poisoned lock holds good counts.
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn reached(limit: u32, count: u32) -> bool {
+    count == u32::MAX || limit != 0 && count >= limit
+}
+
+fn counted_as(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => {
+            let network = v6.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+    }
+}
