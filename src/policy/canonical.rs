@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
-/// Prefix lengths, in bits, that RFC 6052 section 2.2 allows for a NAT64 prefix.
+/// Prefix lengths, in bits, that RFC 6052 §2.2 allows for a NAT64 prefix.
 const NAT64_LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
 
 /// Lengths at which 64:ff9b:1::/48 can be carved up by a network that does not say how (RFC 8215).
@@ -20,7 +20,7 @@ const LOCAL_USE_LENGTHS: [u8; 4] = [48, 56, 64, 96];
 /// four readings of the local-use prefix, one of a fixed /96 form, one 6to4, two Teredo, one ISATAP.
 const MOST_EMBEDDED: usize = 16;
 
-/// Whether `length` (in bits) is a NAT64 prefix length that RFC 6052 section 2.2 defines.
+/// Whether `length` (in bits) is a NAT64 prefix length that RFC 6052 §2.2 defines.
 ///
 /// The configuration checks its prefixes with this. A prefix of another length that gets as far as the
 /// filter closes its whole range, since nobody can tell what an address in it leads to.
@@ -37,11 +37,11 @@ pub struct Canonical {
 }
 
 impl Canonical {
-    /// Unpacks `address`. `nat64_prefixes` are the operator's own NAT64 prefixes (RFC 6052 section 2.2).
+    /// Unpacks `address`. `nat64_prefixes` are the operator's own NAT64 prefixes (RFC 6052 §2.2).
     ///
-    /// Recognised: IPv4-mapped, IPv4-compatible (RFC 4291 section 2.5.5), IPv4-translated (RFC 2765 section 2.1),
+    /// Recognised: IPv4-mapped, IPv4-compatible (RFC 4291 §2.5.5), IPv4-translated (RFC 2765 §2.1),
     /// the NAT64 well-known prefix (RFC 6052), the local-use prefix (RFC 8215), 6to4 (RFC 3056), both addresses of
-    /// Teredo (RFC 4380 section 4), and ISATAP interface identifiers (RFC 5214 section 6.1).
+    /// Teredo (RFC 4380 §4), and ISATAP interface identifiers (RFC 5214 §6.1).
     ///
     /// Inside the local-use prefix a configured prefix says where the IPv4 address is. Without one, every
     /// possible place is read.

@@ -11,7 +11,7 @@
 //! `d`, and if there is no `b` or `a` is at least as long as `b`. So deny wins a tie with allow,
 //! `allow = ["10.0.0.0/8"]` opens that network, and `allow = ["0.0.0.0/0"]` opens nothing that is special. Every
 //! IPv4 address embedded in the peer's address ([`Canonical`]) must be allowed as well. 6to4, Teredo
-//! and IPv4 addresses written as IPv6 ones stay closed whatever the lists say (RFC 8656 section 21.4).
+//! and IPv4 addresses written as IPv6 ones stay closed whatever the lists say (RFC 8656 §21.4).
 //!
 //! An address of this server counts as a built-in entry of full length, save that one in a local range (loopback,
 //! private, carrier-grade NAT, link-local) opens together with its range. A socket of this server is always closed.
@@ -71,7 +71,7 @@ pub enum Verdict {
     /// The address belongs to this server's own relays. A permission may be installed, but the only traffic that may
     /// use it is with relayed transport addresses that are live inside this server; nothing goes to the network.
     HairpinOnly,
-    /// No packet may go there: 403 (RFC 8656 section 9.2).
+    /// No packet may go there: 403 (RFC 8656 §9.2).
     Deny(DenyReason),
 }
 
@@ -171,7 +171,7 @@ impl PeerFilter {
         self.decide(peer.ip(), Some(peer.port()))
     }
 
-    /// Judges an address for a permission, which has no port (RFC 8656 section 9).
+    /// Judges an address for a permission, which has no port (RFC 8656 §9).
     pub fn judge_address(&self, ip: IpAddr) -> Verdict {
         self.decide(ip, None)
     }

@@ -26,13 +26,13 @@ pub struct Limits {
 /// The bound that refused an allocation. If several are reached, the first in this order is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QuotaExceeded {
-    /// The user holds as many as one user may: 486 (RFC 8656 section 7.2).
+    /// The user holds as many as one user may: 486 (RFC 8656 §7.2).
     #[error("the user holds as many allocations as one user may")]
     User,
     /// The source address holds as many as one source may.
     #[error("the source address holds as many allocations as one source may")]
     Source,
-    /// The server holds as many as it may: 508 (RFC 8656 section 7.2).
+    /// The server holds as many as it may: 508 (RFC 8656 §7.2).
     #[error("the server holds as many allocations as it may")]
     Total,
 }

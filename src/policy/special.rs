@@ -92,7 +92,7 @@ pub fn special_ranges() -> impl Iterator<Item = &'static SpecialRange> {
 
 /// The longest built-in range that holds `ip`, or nothing for a global unicast address.
 ///
-/// The NAT64 well-known prefix 64:ff9b::/96 is in no range: only the IPv4 address inside counts (RFC 6052 section 3.1).
+/// The NAT64 well-known prefix 64:ff9b::/96 is in no range: only the IPv4 address inside counts (RFC 6052 §3.1).
 pub(super) fn longest(ip: IpAddr) -> Option<&'static SpecialRange> {
     let table = match ip {
         IpAddr::V4(_) => V4,
@@ -196,10 +196,10 @@ static V6: &[SpecialRange] = &[
     v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64, Reserved, "discard-only, RFC 6666"),
     v6([0x100, 0, 0, 1, 0, 0, 0, 0], 64, Reserved, "dummy prefix, RFC 9780"),
     v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23, Protocol, "IETF protocol assignments, RFC 2928"),
-    sealed(v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, Transition, "Teredo, closed by RFC 8656 section 21.4")),
+    sealed(v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, Transition, "Teredo, closed by RFC 8656 §21.4")),
     v6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48, Documentation, "benchmarking, RFC 5180"),
     v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32, Documentation, "documentation, RFC 3849"),
-    sealed(v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, Transition, "6to4, closed by RFC 8656 section 21.4")),
+    sealed(v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, Transition, "6to4, closed by RFC 8656 §21.4")),
     v6([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48, Protocol, "AS112, RFC 7534"),
     v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20, Documentation, "documentation, RFC 9637"),
     v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16, Protocol, "segment routing, RFC 9602"),
