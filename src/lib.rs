@@ -1,4 +1,5 @@
 //! hairpin, a STUN and TURN server.
 
+pub mod auth;
 pub mod policy;
 pub mod wire;

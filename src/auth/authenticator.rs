@@ -1,0 +1,330 @@
+//! Finds out whose request it is, by its user name and its integrity.
+//!
+//! Two sources of credentials are asked, users first, then shared secrets of ephemeral credentials. The caller has
+//! found the attributes that must be there and checks the nonce afterwards, in the order of RFC 8489 §9.2.4.
+//!
+//! Whoever guesses must not learn from an answer how near the guess was. So every failure costs the same: the
+//! integrity is computed for two keys of a user, real or not, and for one key of each shared secret; and it is the
+//! same on the wire, a 401. Only the operator is told which [`AuthFailure`] it was.
+//!
+//! Its main types are [`Authenticator`] and [`Verified`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+use super::ephemeral::{self, NoClaim, Signer};
+use super::secret::Secret;
+use super::users::{Keys, User, Users};
+use crate::wire::{Authenticated, Key, Message, PasswordAlgorithm, strings};
+
+/// What an [`Authenticator`] is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// The realm that clients are told.
+    pub realm: String,
+    /// Users with lasting credentials.
+    pub users: Vec<User>,
+    /// Shared secrets of ephemeral credentials; several while one replaces another.
+    pub secrets: Vec<Secret>,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// The realm is empty, longer than 127 bytes, or has characters that OpaqueString (RFC 8265) forbids.
+    #[error("the realm {0:?} is empty, longer than 127 bytes or holds control characters")]
+    Realm(String),
+    /// A user name that OpaqueString forbids, or an empty one.
+    #[error("the user name {0:?} is empty or holds control characters")]
+    UserName(String),
+    /// Two users whose names are the same once prepared.
+    #[error("the user {0:?} is there twice")]
+    DuplicateUser(String),
+    /// A password that neither OpaqueString nor SASLprep allows, or an empty one.
+    #[error("the password of {0:?} is empty or holds control characters")]
+    Password(String),
+    /// A user with neither a password nor a key.
+    #[error("the user {0:?} has neither a password nor a key")]
+    NoKey(String),
+    /// An empty shared secret, which anyone could guess.
+    #[error("a shared secret is empty")]
+    EmptySecret,
+}
+
+/// Why a request is refused. The client gets a 401 whichever it is; this is for a counter and the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum AuthFailure {
+    /// No such user, and no ephemeral user name either.
+    #[error("unknown user")]
+    UnknownUser,
+    /// An ephemeral credential that was genuine and has run out.
+    #[error("the credential has expired")]
+    Expired,
+    /// The user may exist, but the integrity was made with another key.
+    #[error("wrong password")]
+    WrongPassword,
+    /// The user name is not UTF-8, or its expiry is not a time.
+    #[error("malformed user name")]
+    MalformedName,
+}
+
+impl AuthFailure {
+    /// Every failure, for a metric that starts at zero.
+    pub const ALL: [Self; 4] = [
+        Self::UnknownUser,
+        Self::Expired,
+        Self::WrongPassword,
+        Self::MalformedName,
+    ];
+
+    /// Stable name in snake case, for a metric label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "unknown_user",
+            Self::Expired => "expired",
+            Self::WrongPassword => "wrong_password",
+            Self::MalformedName => "malformed_name",
+        }
+    }
+}
+
+/// A genuine request and whose it is.
+#[derive(Debug, Clone)]
+pub struct Verified<'a> {
+    /// The request, showing only what its integrity covers.
+    pub request: Authenticated<'a>,
+    /// The user name of the request.
+    pub username: Arc<str>,
+    /// What quotas count by: of an ephemeral `expiry:user` the user, so that a new expiry gives no new quota; else the
+    /// whole name.
+    pub quota_name: Arc<str>,
+    /// The key the integrity was made with. It makes the integrity of the response, and verifies later requests of the
+    /// same allocation: those stay valid when the credential expires.
+    pub key: Key,
+    /// Last second, Unix time, at which the credential can open an allocation.
+    pub expires_at: Option<u64>,
+}
+
+/// Knows the credentials of one realm.
+pub struct Authenticator {
+    realm: String,
+    users: Users,
+    signers: Vec<Signer>,
+    /// Keys that nobody has, checked in place of those of a user who does not exist.
+    nobody: Keys,
+}
+
+impl Authenticator {
+    /// Takes over credentials. Keys are derived here and passwords are dropped.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] naming the first thing that cannot be used.
+    pub fn new(settings: AuthSettings) -> Result<Self, SettingsError> {
+        let AuthSettings {
+            realm,
+            users,
+            secrets,
+        } = settings;
+        // 127 characters are RFC 8489's limit (§14.9); counting bytes stays below it.
+        let realm = strings::opaque(&realm)
+            .filter(|realm| realm.len() <= 127)
+            .ok_or_else(|| SettingsError::Realm(realm.clone()))?
+            .into_owned();
+        let hasher = RandomState::with_seeds(
+            rand::random(),
+            rand::random(),
+            rand::random(),
+            rand::random(),
+        );
+        let users = Users::new(users, &realm, hasher)?;
+        if secrets.iter().any(|secret| secret.expose().is_empty()) {
+            return Err(SettingsError::EmptySecret);
+        }
+        let nobody = [(); 2].map(|()| {
+            let random: [u8; 32] = rand::random();
+            Key::long_term(PasswordAlgorithm::Md5, b"", &realm, &random)
+        });
+        Ok(Self {
+            users,
+            signers: secrets
+                .iter()
+                .map(|secret| Signer::new(secret.expose().as_bytes()))
+                .collect(),
+            nobody,
+            realm,
+        })
+    }
+
+    /// The realm, prepared, as it goes into REALM.
+    pub fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    /// Whether there is anyone whose request could be genuine.
+    pub fn has_credentials(&self) -> bool {
+        self.users.len() > 0 || !self.signers.is_empty()
+    }
+
+    /// Verifies the integrity of `request` for `username`, the value of its USERNAME attribute, with a key made by MD5:
+    /// the one a client uses that names no password algorithm (RFC 8489 §9.2.4). `unix_now` is in seconds.
+    ///
+    /// # Errors
+    /// An [`AuthFailure`]; it is the same work and the same answer on the wire for each.
+    pub fn verify<'a>(
+        &self,
+        request: &Message<'a>,
+        username: &[u8],
+        unix_now: u64,
+    ) -> Result<Verified<'a>, AuthFailure> {
+        self.verify_with(PasswordAlgorithm::Md5, request, username, unix_now)
+    }
+
+    /// Like [`verify`](Self::verify), with the password algorithm that the request names.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_with<'a>(
+        &self,
+        algorithm: PasswordAlgorithm,
+        request: &Message<'a>,
+        username: &[u8],
+        unix_now: u64,
+    ) -> Result<Verified<'a>, AuthFailure> {
+        let name = std::str::from_utf8(username).ok();
+        let user = name.and_then(|name| self.users.get(name));
+        let user_keys = user.and_then(|user| user.keys(algorithm));
+
+        // From here to the last key nothing depends on what was found, unless it is a success.
+        let mut genuine = None;
+        for key in user_keys.unwrap_or(&self.nobody) {
+            genuine = genuine.or(check(request, key));
+        }
+        if let (Some(user), Some((key, request))) = (user, genuine)
+            && user_keys.is_some()
+        {
+            return Ok(Verified {
+                request,
+                username: Arc::clone(&user.name),
+                quota_name: Arc::clone(&user.name),
+                key,
+                expires_at: None,
+            });
+        }
+        let mut signed = None;
+        for signer in &self.signers {
+            let key = signer.key(algorithm, username, &self.realm);
+            let checked = check(request, &key);
+            signed = signed.or(checked);
+        }
+
+        let Some(name) = name else {
+            return Err(AuthFailure::MalformedName);
+        };
+        let claim = ephemeral::claim(name);
+        if let (Some((key, request)), Ok(claim)) = (signed, claim) {
+            if claim.expiry < unix_now {
+                return Err(AuthFailure::Expired);
+            }
+            let username = Arc::from(name);
+            let quota_name = claim.user.map_or_else(|| Arc::clone(&username), Arc::from);
+            return Ok(Verified {
+                request,
+                username,
+                quota_name,
+                key,
+                expires_at: Some(claim.expiry),
+            });
+        }
+        Err(match claim {
+            _ if user.is_some() => AuthFailure::WrongPassword,
+            _ if self.signers.is_empty() => AuthFailure::UnknownUser,
+            Ok(_) => AuthFailure::WrongPassword,
+            Err(NoClaim::OutOfRange) => AuthFailure::MalformedName,
+            Err(NoClaim::OtherScheme) => AuthFailure::UnknownUser,
+        })
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator")
+            .field("realm", &self.realm)
+            .field("users", &self.users.len())
+            .field("secrets", &self.signers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The one place where a request's integrity is computed.
+fn check<'a>(request: &Message<'a>, key: &Key) -> Option<(Key, Authenticated<'a>)> {
+    #[cfg(test)]
+    tests::CHECKS.with(|checks| checks.set(checks.get() + 1));
+    request
+        .authenticate(key)
+        .map(|authenticated| (*key, authenticated))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::auth::{Credential, mint_ephemeral};
+    use crate::wire::{Class, Mac, MessageType, Method, TransactionId, Writer};
+
+    thread_local! {
+        pub(super) static CHECKS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn s_auth_06_every_failure_computes_the_integrity_equally_often() {
+        for secrets in 0..3_u32 {
+            let authenticator = Authenticator::new(AuthSettings {
+                realm: "example.org".into(),
+                users: vec![User {
+                    name: "alice".into(),
+                    credential: Credential::Password("s3cret".into()),
+                }],
+                secrets: (0..secrets)
+                    .map(|number| Secret::new(format!("north{number}")))
+                    .collect(),
+            })
+            .unwrap();
+            let (expired, password) = mint_ephemeral(b"north0", Some("bob"), 1);
+            let attempts: [(&[u8], &str); 7] = [
+                (b"alice", "wrong"),
+                (b"nobody", "s3cret"),
+                (expired.as_bytes(), &password),
+                (b"4000000000:bob", "wrong"),
+                (b"99999999999999999999:bob", "wrong"),
+                (b"\xff\xfe", "s3cret"),
+                (b"", ""),
+            ];
+            for (username, password) in attempts {
+                let key = Key::long_term(
+                    PasswordAlgorithm::Md5,
+                    username,
+                    authenticator.realm(),
+                    password.as_bytes(),
+                );
+                for mac in [Mac::Sha1, Mac::Sha256] {
+                    let mut buffer = [0; 256];
+                    let kind = MessageType {
+                        method: Method::ALLOCATE,
+                        class: Class::Request,
+                    };
+                    let length = Writer::new(&mut buffer, kind, TransactionId([7; 12]))
+                        .integrity(mac, &key)
+                        .finish()
+                        .unwrap();
+                    let request = Message::parse(&buffer[..length]).unwrap();
+                    CHECKS.set(0);
+                    assert!(authenticator.verify(&request, username, 2).is_err());
+                    assert_eq!(CHECKS.get(), 2 + secrets, "{username:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Who may relay: nonces, credentials and their sources (RFC 8489 §9.2, long-term credentials).
+//!
+//! Not here: the order in which a request is checked and the answers it gets (that is the engine's), and what an
+//! authenticated client may do (the policy room). Nothing here reads a clock or keeps state for a client; time
+//! and random numbers are passed in.
+//!
+//! Its main types are [`NonceKeys`], which makes and checks nonces without remembering them, and [`Authenticator`],
+//! which finds out whose request it is.
+
+mod authenticator;
+mod ephemeral;
+mod nonce;
+pub mod secret;
+mod users;
+
+pub use authenticator::{AuthFailure, AuthSettings, Authenticator, SettingsError, Verified};
+pub use ephemeral::mint_ephemeral;
+pub use nonce::{Nonce, NonceKeys, NonceVerdict};
+pub use secret::Secret;
+pub use users::{Credential, User};
