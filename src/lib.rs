@@ -1,5 +1,6 @@
 //! hairpin, a STUN and TURN server.
 
 pub mod auth;
+pub mod engine;
 pub mod policy;
 pub mod wire;

@@ -1,0 +1,288 @@
+//! What a worker counts. One thread writes, any thread reads.
+//!
+//! Nothing a client can choose becomes a label, so the memory of all counters is fixed when the program is compiled.
+
+use crate::wire::{ErrorCode, Method};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number only one thread adds to, so that adding is a plain load and store.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds. Only the owning worker may call this.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        let value = self.0.load(Ordering::Relaxed);
+        self.0.store(value.wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The value so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $enum:ident { $($(#[$vdoc:meta])* $name:ident => $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $enum { $($(#[$vdoc])* $name,)* }
+
+        impl $enum {
+            /// All of them, in the order of their declaration.
+            pub const ALL: &'static [$enum] = &[$($enum::$name),*];
+
+            /// The label's value.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $($enum::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was dropped.
+    DropReason {
+        /// Neither STUN nor ChannelData.
+        NotStun => "not_stun",
+        /// STUN or ChannelData that is malformed.
+        Malformed => "malformed",
+        /// A method this server does not know, or a class its method does not have.
+        UnknownMethod => "unknown_method",
+        /// A response nobody asked for.
+        UnexpectedResponse => "unexpected_response",
+        /// ChannelData or a Send indication without an allocation.
+        NoAllocation => "no_allocation",
+        /// ChannelData on a channel that is not bound.
+        NoChannel => "no_channel",
+        /// To or from a peer without a permission.
+        NoPermission => "no_permission",
+        /// To or from a peer the filter denies.
+        PeerDenied => "peer_denied",
+        /// An indication with a comprehension-required attribute that is not understood.
+        UnknownAttribute => "unknown_attribute",
+        /// A payload that does not fit one datagram with its framing.
+        TooLarge => "too_large",
+        /// For a relayed address that was given up meanwhile.
+        StaleRelay => "stale_relay",
+        /// The operating system would not send it.
+        SendFailed => "send_failed",
+        /// The socket's send buffer was full.
+        SendBufferFull => "send_buffer_full",
+        /// A stream client read too slowly.
+        SlowClient => "slow_client",
+        /// Another worker could not keep up.
+        WorkerBusy => "worker_busy",
+        /// From an address no answer may go to: port 0, multicast, broadcast.
+        BadSource => "bad_source",
+    }
+}
+
+reasons! {
+    /// Why a request was not authenticated. The client only learns 400, 401 or 438.
+    AuthFailureReason {
+        /// USERNAME, REALM or NONCE is missing beside an integrity attribute.
+        Incomplete => "incomplete",
+        /// Another realm than the server's.
+        WrongRealm => "wrong_realm",
+        /// Nobody of that name, and no ephemeral user name either.
+        UnknownUser => "unknown_user",
+        /// A user name that is not text.
+        MalformedUser => "malformed_user",
+        /// The ephemeral credential is over its time.
+        Expired => "expired",
+        /// The integrity check failed.
+        WrongPassword => "wrong_password",
+        /// The nonce is old, of another client, or made up.
+        StaleNonce => "stale_nonce",
+        /// The allocation belongs to another user.
+        WrongUser => "wrong_user",
+    }
+}
+
+reasons! {
+    /// Why an Allocate request of a proved user was refused for want of room.
+    RefusalReason {
+        /// The user has as many allocations as allowed.
+        UserQuota => "user_quota",
+        /// The source address has as many as allowed.
+        SourceQuota => "source_quota",
+        /// The server has as many as allowed.
+        TotalQuota => "total_quota",
+        /// No relay port is free.
+        NoPort => "no_port",
+        /// No socket: descriptors or memory are missing.
+        NoSocket => "no_socket",
+        /// The allocation has as many permissions as allowed.
+        PermissionLimit => "permission_limit",
+        /// The allocation has as many channels as allowed.
+        ChannelLimit => "channel_limit",
+    }
+}
+
+/// The methods that are counted by name; the last one stands for all others.
+pub const METHODS: [Method; 9] = [
+    Method::BINDING,
+    Method::ALLOCATE,
+    Method::REFRESH,
+    Method::SEND,
+    Method::CREATE_PERMISSION,
+    Method::CHANNEL_BIND,
+    Method::CONNECT,
+    Method::CONNECTION_BIND,
+    Method::GOOG_PING,
+];
+
+const CODES: usize = ErrorCode::ALL.len();
+
+/// Packets and their bytes.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: Counter,
+    /// Bytes of payload.
+    pub bytes: Counter,
+}
+
+impl Traffic {
+    /// Counts one packet.
+    #[inline]
+    pub fn add(&self, bytes: usize) {
+        self.packets.add(1);
+        self.bytes.add(bytes as u64);
+    }
+}
+
+/// The counters of one worker.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: [Counter; METHODS.len()],
+    successes: [Counter; METHODS.len()],
+    errors: [[Counter; CODES]; METHODS.len()],
+    drops: [Counter; DropReason::ALL.len()],
+    auth_failures: [Counter; AuthFailureReason::ALL.len()],
+    refusals: [Counter; RefusalReason::ALL.len()],
+    /// First requests without credentials: the start of every session, not a failure.
+    pub challenges: Counter,
+    /// Allocations created.
+    pub allocations_opened: Counter,
+    /// Allocations ended; with the above this gives the number alive.
+    pub allocations_closed: Counter,
+    /// Relayed from clients to peers, hairpins included.
+    pub to_peers: Traffic,
+    /// Relayed from peers to clients, hairpins included.
+    pub to_clients: Traffic,
+    /// Relayed between two allocations of this server without touching the network; counted at the receiver.
+    pub hairpin: Traffic,
+    /// Stream connections accepted.
+    pub connections_opened: Counter,
+    /// Stream connections closed.
+    pub connections_closed: Counter,
+}
+
+fn method_index(method: Method) -> usize {
+    METHODS
+        .iter()
+        .position(|m| *m == method)
+        .unwrap_or(METHODS.len() - 1)
+}
+
+impl Counters {
+    pub(super) fn request(&self, method: Method) {
+        if let Some(counter) = self.requests.get(method_index(method)) {
+            counter.add(1);
+        }
+    }
+
+    pub(super) fn success(&self, method: Method) {
+        if let Some(counter) = self.successes.get(method_index(method)) {
+            counter.add(1);
+        }
+    }
+
+    pub(super) fn error(&self, method: Method, code: ErrorCode) {
+        if let Some(counter) = self
+            .errors
+            .get(method_index(method))
+            .and_then(|codes| codes.get(code as usize))
+        {
+            counter.add(1);
+        }
+    }
+
+    /// Counts a dropped packet.
+    pub fn dropped(&self, reason: DropReason) {
+        self.dropped_many(reason, 1);
+    }
+
+    /// Counts dropped packets.
+    pub fn dropped_many(&self, reason: DropReason, packets: u64) {
+        if let Some(counter) = self.drops.get(reason as usize) {
+            counter.add(packets);
+        }
+    }
+
+    pub(super) fn auth_failure(&self, reason: AuthFailureReason) {
+        if let Some(counter) = self.auth_failures.get(reason as usize) {
+            counter.add(1);
+        }
+    }
+
+    pub(super) fn refused(&self, reason: RefusalReason) {
+        if let Some(counter) = self.refusals.get(reason as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// Requests by method.
+    pub fn requests(&self) -> impl Iterator<Item = (Method, u64)> + '_ {
+        METHODS
+            .into_iter()
+            .zip(self.requests.iter().map(Counter::get))
+    }
+
+    /// Responses by method and code; `None` is success.
+    pub fn responses(&self) -> impl Iterator<Item = (Method, Option<ErrorCode>, u64)> + '_ {
+        let successes = METHODS
+            .into_iter()
+            .zip(&self.successes)
+            .map(|(method, counter)| (method, None, counter.get()));
+        let errors = METHODS
+            .into_iter()
+            .zip(&self.errors)
+            .flat_map(|(method, codes)| {
+                ErrorCode::ALL
+                    .iter()
+                    .zip(codes)
+                    .map(move |(code, counter)| (method, Some(*code), counter.get()))
+            });
+        successes.chain(errors)
+    }
+
+    /// Dropped packets by reason.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL
+            .iter()
+            .copied()
+            .zip(self.drops.iter().map(Counter::get))
+    }
+
+    /// Failed authentications by reason.
+    pub fn auth_failures(&self) -> impl Iterator<Item = (AuthFailureReason, u64)> + '_ {
+        AuthFailureReason::ALL
+            .iter()
+            .copied()
+            .zip(self.auth_failures.iter().map(Counter::get))
+    }
+
+    /// Refusals for want of room by reason.
+    pub fn refusals(&self) -> impl Iterator<Item = (RefusalReason, u64)> + '_ {
+        RefusalReason::ALL
+            .iter()
+            .copied()
+            .zip(self.refusals.iter().map(Counter::get))
+    }
+}

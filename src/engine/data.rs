@@ -1,0 +1,268 @@
+//! The path of a relayed packet. No heap allocation, one look-up for the allocation and one for the peer.
+
+use super::allocation::Scope;
+use super::counters::DropReason;
+use super::outcome::{Delivery, Header, RelayId, ToClient, ToWorker};
+use super::requests::is_understood;
+use super::timers::Slot;
+use super::{ClientPath, Engine, Instant, Now, Outcome};
+use crate::policy::Verdict;
+use crate::wire::{
+    AttributeType, Class, Message, MessageType, Method, TransactionId, Writer, channel_data, padded,
+};
+use std::net::SocketAddr;
+use std::ops::Range;
+
+/// The largest payload of a UDP datagram over IPv4; over IPv6 it is 20 bytes more, which nothing relies on.
+const MAX_DATAGRAM: usize = 65_507;
+
+/// How a payload came to a relay.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Via {
+    Network,
+    Hairpin,
+}
+
+impl Engine {
+    #[inline]
+    pub(super) fn channel_data(
+        &mut self,
+        now: Instant,
+        client: &ClientPath,
+        frame: &[u8],
+    ) -> Outcome {
+        let Some((number, payload)) = channel_data::parse(frame) else {
+            return self.drop(DropReason::Malformed);
+        };
+        let Some((slot, allocation)) = self.find(&client.tuple).and_then(|slot| {
+            let allocation = self.allocations.get(slot as usize)?;
+            (allocation.expires > now).then_some((slot, allocation))
+        }) else {
+            return self.drop(DropReason::NoAllocation);
+        };
+        match allocation.channels.by_number(number) {
+            Some(channel) if channel.is_bound(now) => {
+                if !channel.is_permitted(now) {
+                    return self.drop(DropReason::NoPermission);
+                }
+                let (peer, scope) = (channel.peer, channel.scope);
+                self.relay_to_peer(now, slot, peer, scope, payload, false)
+            }
+            _ => self.drop(DropReason::NoChannel),
+        }
+    }
+
+    pub(super) fn send_indication(
+        &mut self,
+        now: Instant,
+        client: &ClientPath,
+        message: &Message<'_>,
+    ) -> Outcome {
+        let Some(slot) = self.find_live(&client.tuple, now) else {
+            return self.drop(DropReason::NoAllocation);
+        };
+        let (mut peer, mut data, mut dont_fragment) = (None, None, false);
+        for attribute in message.attributes() {
+            match attribute.kind {
+                AttributeType::XOR_PEER_ADDRESS if peer.is_none() => peer = Some(attribute),
+                AttributeType::DATA if data.is_none() => data = Some(attribute),
+                AttributeType::DONT_FRAGMENT => {
+                    if attribute.dont_fragment().is_err() {
+                        return self.drop(DropReason::Malformed);
+                    }
+                    dont_fragment = true;
+                }
+                kind if !is_understood(kind) => return self.drop(DropReason::UnknownAttribute),
+                _ => {}
+            }
+        }
+        let (Some(peer), Some(data)) = (peer, data) else {
+            return self.drop(DropReason::Malformed);
+        };
+        let Ok(peer) = peer.xor_address(message.transaction()) else {
+            return self.drop(DropReason::Malformed);
+        };
+        let Some(permission) = self
+            .allocations
+            .get(slot as usize)
+            .and_then(|allocation| allocation.permissions.get(peer.ip(), now))
+        else {
+            return self.drop(DropReason::NoPermission);
+        };
+        // A permission is for any port, so the port is judged here, where it is first named. Another allocation's
+        // address is not asked about: it is reached inside.
+        let scope = match self.rules().filter.judge(peer) {
+            Verdict::Allow => permission.scope,
+            Verdict::HairpinOnly => Scope::HairpinOnly,
+            Verdict::Deny(_) => return self.drop(DropReason::PeerDenied),
+        };
+        let payload = data.offset..data.offset + data.value.len();
+        self.relay_to_peer(now, slot, peer, scope, payload, dont_fragment)
+    }
+
+    /// A payload that is allowed to go to a peer goes there: inside where the peer is a relayed address of this
+    /// server, over the network otherwise.
+    #[inline]
+    fn relay_to_peer(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        peer: SocketAddr,
+        scope: Scope,
+        payload: Range<usize>,
+        dont_fragment: bool,
+    ) -> Outcome {
+        let owner = self.shared.relays.owner_of(peer);
+        if owner.is_none() && scope == Scope::HairpinOnly {
+            return self.drop(DropReason::StaleRelay);
+        }
+        let Some(allocation) = self.allocations.get_mut(slot as usize) else {
+            return self.drop(DropReason::NoAllocation);
+        };
+        allocation.usage.packets_to_peers += 1;
+        allocation.usage.bytes_to_peers += payload.len() as u64;
+        self.counters.to_peers.add(payload.len());
+        let Some(owner) = owner else {
+            return Outcome::ToPeer {
+                relay: allocation.relay,
+                peer,
+                payload,
+                dont_fragment,
+            };
+        };
+        let delivery = Delivery {
+            relay: owner.relay,
+            to: peer,
+            from: allocation.relayed.advertised,
+        };
+        if owner.worker == self.worker {
+            return self.hairpin(now, &delivery, payload);
+        }
+        Outcome::ToWorker(ToWorker {
+            worker: owner.worker,
+            delivery,
+            payload,
+        })
+    }
+
+    /// Takes a datagram that arrived at a relay's socket.
+    #[inline]
+    pub fn from_peer(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: SocketAddr,
+        payload: Range<usize>,
+    ) -> Outcome {
+        let peer = super::path::canonical(peer);
+        self.relay_to_client(now.instant, relay, peer, payload, Via::Network)
+    }
+
+    /// Takes a payload that another worker's engine sent to one of this engine's relayed addresses.
+    #[inline]
+    pub fn from_worker(&mut self, now: Now, delivery: &Delivery, payload: Range<usize>) -> Outcome {
+        self.hairpin(now.instant, delivery, payload)
+    }
+
+    fn hairpin(&mut self, now: Instant, delivery: &Delivery, payload: Range<usize>) -> Outcome {
+        // The relay may have been closed and its number given to another allocation meanwhile.
+        let is_current = self
+            .relay_owner(delivery.relay)
+            .is_some_and(|a| a.relayed.local == delivery.to || a.relayed.advertised == delivery.to);
+        if !is_current {
+            return self.drop(DropReason::StaleRelay);
+        }
+        let length = payload.len();
+        let outcome =
+            self.relay_to_client(now, delivery.relay, delivery.from, payload, Via::Hairpin);
+        if outcome != Outcome::Nothing {
+            self.counters.hairpin.add(length);
+        }
+        outcome
+    }
+
+    fn relay_owner(&self, relay: RelayId) -> Option<&super::Allocation> {
+        let slot = *self.relays.get(relay.0 as usize)?;
+        self.allocations.get(slot as usize)
+    }
+
+    /// A payload from a peer goes to the client if the peer has a permission.
+    #[inline]
+    fn relay_to_client(
+        &mut self,
+        now: Instant,
+        relay: RelayId,
+        peer: SocketAddr,
+        payload: Range<usize>,
+        via: Via,
+    ) -> Outcome {
+        let Some(allocation) = self
+            .relays
+            .get(relay.0 as usize)
+            .and_then(|slot| self.allocations.get_mut(*slot as usize))
+            .filter(|allocation| allocation.expires > now)
+        else {
+            return self.drop(DropReason::NoAllocation);
+        };
+        let channel = allocation
+            .channels
+            .by_peer(peer)
+            .filter(|c| c.is_bound(now));
+        let permitted = match channel {
+            Some(channel) => channel.is_permitted(now).then_some(channel.scope),
+            None => allocation.permissions.get(peer.ip(), now).map(|p| p.scope),
+        };
+        match permitted {
+            Some(Scope::Network) => {}
+            Some(Scope::HairpinOnly) if via == Via::Hairpin => {}
+            Some(Scope::HairpinOnly) => return self.drop(DropReason::PeerDenied),
+            None => return self.drop(DropReason::NoPermission),
+        }
+
+        let tuple = allocation.client.tuple;
+        let is_stream = tuple.transport().is_stream();
+        let mut bytes = [0; Header::MAX_LENGTH];
+        let (length, padding) = match channel {
+            Some(channel) => {
+                let Some(header) = channel_data::header(channel.number, payload.len()) else {
+                    return self.drop(DropReason::TooLarge);
+                };
+                for (to, from) in bytes.iter_mut().zip(header) {
+                    *to = from;
+                }
+                // Frames on a stream are padded (RFC 8656 §12.5); in a datagram that would be waste.
+                let padding = if is_stream {
+                    padded(payload.len()) - payload.len()
+                } else {
+                    0
+                };
+                (header.len(), padding)
+            }
+            None => {
+                let transaction = TransactionId(rand::RngExt::random(&mut self.rng));
+                let kind = MessageType::new(Method::DATA, Class::Indication);
+                let mut writer = Writer::new(&mut bytes, kind, transaction);
+                writer
+                    .xor_address(AttributeType::XOR_PEER_ADDRESS, peer)
+                    .data_head(payload.len());
+                let Ok(length) = writer.finish() else {
+                    return self.drop(DropReason::TooLarge);
+                };
+                (length, padded(payload.len()) - payload.len())
+            }
+        };
+        if !is_stream && length + payload.len() + padding > MAX_DATAGRAM {
+            return self.drop(DropReason::TooLarge);
+        }
+        allocation.usage.packets_to_client += 1;
+        allocation.usage.bytes_to_client += payload.len() as u64;
+        self.counters.to_clients.add(payload.len());
+        Outcome::ToClient(ToClient {
+            link: allocation.client.link,
+            tuple,
+            header: Header::new(length, bytes),
+            payload,
+            padding: padding as u8,
+        })
+    }
+}

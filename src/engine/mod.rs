@@ -1,0 +1,303 @@
+//! The TURN server as a state machine: time and bytes come in, effects go out.
+//!
+//! An [`Engine`] belongs to one worker and owns that worker's allocations outright. It opens no socket, starts no
+//! thread, reads no clock and writes no log: the same inputs, times and random seed give the same effects, so that
+//! tests drive it in virtual time.
+//!
+//! Every input has one [`Outcome`], which speaks of the input's own bytes in ranges, so a relayed payload is never
+//! copied here. What else there is to do or to tell comes as an [`Event`] from [`Engine::next_event`], and is to be
+//! handled before the outcome. [`Engine::next_deadline`] says when [`Engine::handle_timeout`] wants to be called.
+//!
+//! What it promises: no state for a source that has not proved a credential; nothing counts but what the integrity
+//! attribute covers; one function makes an allocation and one judges a peer; every refusal has a reason that is
+//! counted.
+//!
+//! Its parts: `requests` authenticates and answers, `allocate` makes allocations, `data` relays, [`relays`] knows the
+//! ports of the whole server, [`counters`] is what operators see.
+
+#![deny(clippy::indexing_slicing)]
+
+mod allocate;
+mod allocation;
+pub mod counters;
+mod data;
+pub mod outcome;
+pub mod path;
+pub mod relays;
+mod requests;
+mod respond;
+pub mod time;
+mod timers;
+
+pub use allocation::{CHANNEL_LIFETIME, PERMISSION_LIFETIME};
+pub use counters::Counters;
+pub use outcome::{
+    AllocationId, CloseReason, Closed, Delivery, Event, Header, OpenRelay, Opened, Outcome,
+    RelayError, RelayId, Route, Ticket, ToClient, ToWorker, Usage, WorkerId,
+};
+pub use path::{ClientPath, FiveTuple, Link, Transport};
+pub use relays::{RelayAddress, RelayPool, RelayedAddress};
+pub use time::{Instant, Now};
+
+use crate::auth::{Authenticator, NonceKeys};
+use crate::policy::PeerFilter;
+use crate::policy::Quotas;
+use allocation::{Allocation, RouteChange};
+use counters::DropReason;
+use hashbrown::HashTable;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use timers::{Slot, Timers};
+
+/// The longest answer the engine writes, in bytes. Answers stay under the 548 bytes that need no path MTU
+/// (RFC 8489 §6.1); the reply buffer has to have at least this length.
+pub const REPLY_LENGTH: usize = 1024;
+
+/// What an engine goes by. Shared by all workers, and replaced as a whole.
+pub struct Rules {
+    /// Who may relay.
+    pub authenticator: Authenticator,
+    /// The nonces clients are challenged with.
+    pub nonces: NonceKeys,
+    /// Which peers may be relayed to.
+    pub filter: PeerFilter,
+    /// The lifetime of an allocation that asks for none or for less, in seconds (RFC 8656 §7.2: 600).
+    pub default_lifetime: u32,
+    /// The longest lifetime given, in seconds.
+    pub max_lifetime: u32,
+    /// How many permissions an allocation may have.
+    pub max_permissions: usize,
+    /// How many channels an allocation may have.
+    pub max_channels: usize,
+    /// The value of SOFTWARE in answers to authenticated requests; empty for none.
+    pub software: String,
+}
+
+/// What an engine shares with the other workers' engines.
+#[derive(Clone)]
+pub struct Shared {
+    /// What to go by.
+    pub rules: Arc<Rules>,
+    /// How many allocations everyone has.
+    pub quotas: Quotas,
+    /// The relayed transport addresses of the server.
+    pub relays: Arc<RelayPool>,
+}
+
+/// The state machine. See the module.
+pub struct Engine {
+    worker: WorkerId,
+    shared: Shared,
+    counters: Arc<Counters>,
+    rng: StdRng,
+    allocations: Slab<Allocation>,
+    by_tuple: HashTable<Slot>,
+    hasher: ahash::RandomState,
+    /// By relay: the allocation it belongs to.
+    relays: Slab<Slot>,
+    pending: Slab<allocate::Pending>,
+    timers: Timers,
+    events: VecDeque<Event>,
+}
+
+impl Engine {
+    /// An engine without allocations. The seed is the source of everything random in it and has to come from the
+    /// operating system outside tests.
+    #[must_use]
+    pub fn new(worker: WorkerId, shared: Shared, counters: Arc<Counters>, seed: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let hasher = ahash::RandomState::with_seeds(
+            rng.next_u64(),
+            rng.next_u64(),
+            rng.next_u64(),
+            rng.next_u64(),
+        );
+        Engine {
+            worker,
+            shared,
+            counters,
+            rng,
+            allocations: Slab::new(),
+            by_tuple: HashTable::new(),
+            hasher,
+            relays: Slab::new(),
+            pending: Slab::new(),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Goes by other rules from now on. Allocations keep what they have.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.shared.rules = rules;
+    }
+
+    /// Takes a datagram, or one frame of a stream without its padding, from a client. An answer is written into
+    /// `reply`, which has to have [`REPLY_LENGTH`] bytes.
+    pub fn from_client(
+        &mut self,
+        now: Now,
+        client: &ClientPath,
+        input: &[u8],
+        reply: &mut [u8],
+    ) -> Outcome {
+        match input.first() {
+            Some(0x40..=0x4F) => self.channel_data(now.instant, client, input),
+            Some(0..=3) => self.stun(now, client, input, reply),
+            _ => self.drop(DropReason::NotStun),
+        }
+    }
+
+    /// Forgets a client whose connection closed.
+    pub fn client_gone(&mut self, now: Now, client: &FiveTuple) {
+        if let Some(slot) = self.find(client) {
+            self.close(slot, now.instant, CloseReason::Disconnected);
+        }
+    }
+
+    /// What to do or to tell besides outcomes, oldest first.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Engine::handle_timeout`] is to be called next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Ends what is over.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let now = now.instant;
+        while let Some((at, slot)) = self.timers.pop_due(now) {
+            let Some(allocation) = self.allocations.get_mut(slot as usize) else {
+                continue;
+            };
+            if allocation.timer != at {
+                continue; // an entry that was replaced, or one of the slot's former tenant
+            }
+            if allocation.expires <= now {
+                self.close(slot, now, CloseReason::Expired);
+                continue;
+            }
+            let events = &mut self.events;
+            allocation.forget_expired(now, |change| events.push_back(change.into()));
+            allocation.sync_routes(now, |change| events.push_back(change.into()));
+            allocation.timer = allocation.next_deadline(now);
+            self.timers.arm(allocation.timer, slot);
+        }
+    }
+
+    /// Ends every allocation.
+    pub fn shut_down(&mut self, now: Now) {
+        let slots: Vec<Slot> = self.by_tuple.iter().copied().collect();
+        for slot in slots {
+            self.close(slot, now.instant, CloseReason::Shutdown);
+        }
+    }
+
+    /// How many allocations there are.
+    #[must_use]
+    pub fn allocation_count(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// What this engine counts.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    fn rules(&self) -> &Rules {
+        &self.shared.rules
+    }
+
+    fn drop(&self, reason: DropReason) -> Outcome {
+        self.counters.dropped(reason);
+        Outcome::Nothing
+    }
+
+    #[inline]
+    fn find(&self, tuple: &FiveTuple) -> Option<Slot> {
+        let hash = self.hasher.hash_one(tuple);
+        self.by_tuple
+            .find(hash, |slot| {
+                self.allocations
+                    .get(*slot as usize)
+                    .is_some_and(|a| a.client.tuple == *tuple)
+            })
+            .copied()
+    }
+
+    /// The allocation of a 5-tuple, if it is not over. One that is over is closed on the spot, so that a late
+    /// timer changes nothing.
+    fn find_live(&mut self, tuple: &FiveTuple, now: Instant) -> Option<Slot> {
+        let slot = self.find(tuple)?;
+        let expires = self.allocations.get(slot as usize)?.expires;
+        if expires <= now {
+            self.close(slot, now, CloseReason::Expired);
+            return None;
+        }
+        Some(slot)
+    }
+
+    /// Puts the timer of an allocation where its next deadline is, if that came nearer.
+    fn rearm(&mut self, slot: Slot, now: Instant) {
+        if let Some(allocation) = self.allocations.get_mut(slot as usize) {
+            let at = allocation.next_deadline(now);
+            if at < allocation.timer {
+                allocation.timer = at;
+                self.timers.arm(at, slot);
+            }
+        }
+    }
+
+    fn sync_routes(&mut self, slot: Slot, now: Instant) {
+        let events = &mut self.events;
+        if let Some(allocation) = self.allocations.get_mut(slot as usize) {
+            allocation.sync_routes(now, |change| events.push_back(change.into()));
+        }
+    }
+
+    /// Ends an allocation: the one way out for all of them.
+    fn close(&mut self, slot: Slot, now: Instant, reason: CloseReason) {
+        let Some(allocation) = self.allocations.try_remove(slot as usize) else {
+            return;
+        };
+        let hash = self.hasher.hash_one(allocation.client.tuple);
+        if let Ok(entry) = self.by_tuple.find_entry(hash, |other| *other == slot) {
+            entry.remove();
+        }
+        let removed = allocation.routes().map(Event::RouteRemoved);
+        self.events.extend(removed);
+        self.relays.try_remove(allocation.relay.0 as usize);
+        self.events.push_back(Event::CloseRelay(allocation.relay));
+        self.shared.relays.release(allocation.relayed, now);
+        self.counters.allocations_closed.add(1);
+        self.events.push_back(Event::Closed(Box::new(Closed {
+            id: allocation.id,
+            user: allocation.user,
+            client: allocation.client,
+            relayed: allocation.relayed,
+            duration: now.since(allocation.created),
+            usage: allocation.usage,
+            reason,
+        })));
+    }
+
+    fn random<const N: usize>(&mut self) -> [u8; N] {
+        self.rng.random()
+    }
+}
+
+impl From<RouteChange> for Event {
+    fn from(change: RouteChange) -> Event {
+        match change {
+            RouteChange::Added(route) => Event::RouteAdded(route),
+            RouteChange::Removed(route) => Event::RouteRemoved(route),
+        }
+    }
+}

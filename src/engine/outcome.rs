@@ -1,0 +1,271 @@
+//! What the engine hands out: an [`Outcome`] for each input, and [`Event`]s beside it. All are plain values.
+
+use super::path::{ClientPath, FiveTuple, Link};
+use super::relays::RelayedAddress;
+use crate::wire::ChannelNumber;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A worker of this process, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WorkerId(pub u32);
+
+/// A relay of one worker: a small number that is used again once the relay is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RelayId(pub u32);
+
+/// A request that waits for a relay to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u32);
+
+/// The name of an allocation in logs: random, and never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AllocationId(pub u64);
+
+impl fmt::Display for AllocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for AllocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What one input led to. Ranges are of the input's own bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing leaves; the reason is counted.
+    Nothing,
+    /// So many bytes of the reply buffer go back to where the input came from.
+    Reply(usize),
+    /// A payload leaves through a relay.
+    ToPeer {
+        /// The relay to send from.
+        relay: RelayId,
+        /// Where to.
+        peer: SocketAddr,
+        /// The payload.
+        payload: Range<usize>,
+        /// Set the Don't Fragment bit (RFC 8656 §14).
+        dont_fragment: bool,
+    },
+    /// A payload goes to a client.
+    ToClient(ToClient),
+    /// A payload goes to an allocation of another worker: [`super::Engine::from_worker`] there takes it.
+    ToWorker(ToWorker),
+    /// A relay is to be bound: [`super::Engine::relay_opened`] wants to hear how that went, before any other input.
+    OpenRelay(OpenRelay),
+}
+
+/// A payload on its way to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToClient {
+    /// The way to the client.
+    pub link: Link,
+    /// The client's 5-tuple; datagrams go from its server address to its client address.
+    pub tuple: FiveTuple,
+    /// What to send in front of the payload.
+    pub header: Header,
+    /// The payload.
+    pub payload: Range<usize>,
+    /// How many zero bytes to send behind it.
+    pub padding: u8,
+}
+
+/// The bytes in front of a payload: a ChannelData header or a Data indication up to its DATA value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    bytes: [u8; Header::MAX_LENGTH],
+    length: u8,
+}
+
+impl Header {
+    /// The longest: STUN header, XOR-PEER-ADDRESS with an IPv6 address, head of DATA.
+    pub const MAX_LENGTH: usize = 20 + 24 + 4;
+
+    pub(super) fn new(length: usize, bytes: [u8; Header::MAX_LENGTH]) -> Self {
+        Header {
+            bytes,
+            length: length.min(Header::MAX_LENGTH) as u8,
+        }
+    }
+
+    /// The bytes.
+    #[must_use]
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes
+            .get(..usize::from(self.length))
+            .unwrap_or(&self.bytes)
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Header({} bytes)", self.length)
+    }
+}
+
+/// A payload on its way to another worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToWorker {
+    /// The worker.
+    pub worker: WorkerId,
+    /// What to hand it along with the payload.
+    pub delivery: Delivery,
+    /// The payload.
+    pub payload: Range<usize>,
+}
+
+/// The addresses of a payload that goes from relay to relay inside the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The receiving worker's relay.
+    pub relay: RelayId,
+    /// The relayed transport address it was sent to.
+    pub to: SocketAddr,
+    /// The relayed transport address it was sent from, as clients know it.
+    pub from: SocketAddr,
+}
+
+/// Asks for a UDP socket bound to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRelay {
+    /// What to name in the answer.
+    pub ticket: Ticket,
+    /// What the socket is called from now on.
+    pub relay: RelayId,
+    /// The address to bind.
+    pub address: SocketAddr,
+}
+
+/// Why a relay could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RelayError {
+    /// Another program has the port: the engine tries another one.
+    #[error("the port is in use")]
+    PortInUse,
+    /// Descriptors, memory or rights are missing, or the address is gone: the client is told 508.
+    #[error("the system has no socket to give")]
+    Unavailable,
+}
+
+/// Something to do or to tell besides the outcome. Events are to be handled before the outcome they came with.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The relay's socket is to be closed.
+    CloseRelay(RelayId),
+    /// A channel can be used: a faster data plane may forward it from here on.
+    RouteAdded(Route),
+    /// A channel can no longer be used, since it, its permission or its allocation ended.
+    RouteRemoved(Route),
+    /// An allocation was created.
+    Opened(Box<Opened>),
+    /// An allocation ended.
+    Closed(Box<Closed>),
+    /// A client failed to authenticate with credentials (a first request without any is not a failure).
+    AuthenticationFailed(Box<AuthenticationFailed>),
+}
+
+/// A channel in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// The client's 5-tuple.
+    pub client: FiveTuple,
+    /// The channel.
+    pub channel: ChannelNumber,
+    /// The relay.
+    pub relay: RelayId,
+    /// The peer.
+    pub peer: SocketAddr,
+}
+
+/// An allocation as it was created.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Its name.
+    pub id: AllocationId,
+    /// The user name of the credential.
+    pub user: Arc<str>,
+    /// The client.
+    pub client: ClientPath,
+    /// The relayed transport address.
+    pub relayed: RelayedAddress,
+    /// Its first lifetime.
+    pub lifetime: Duration,
+}
+
+/// What passed through an allocation. Bytes are of payload, without framing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Packets from the client to peers.
+    pub packets_to_peers: u64,
+    /// Bytes from the client to peers.
+    pub bytes_to_peers: u64,
+    /// Packets from peers to the client.
+    pub packets_to_client: u64,
+    /// Bytes from peers to the client.
+    pub bytes_to_client: u64,
+}
+
+/// An allocation as it ended.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// Its name.
+    pub id: AllocationId,
+    /// The user name of the credential.
+    pub user: Arc<str>,
+    /// The client.
+    pub client: ClientPath,
+    /// The relayed transport address.
+    pub relayed: RelayedAddress,
+    /// How long it lived.
+    pub duration: Duration,
+    /// What passed through it.
+    pub usage: Usage,
+    /// Why it ended.
+    pub reason: CloseReason,
+}
+
+/// Why an allocation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// Its lifetime ran out.
+    Expired,
+    /// The client asked for it: Refresh with lifetime 0.
+    Released,
+    /// The client's connection closed.
+    Disconnected,
+    /// The server stopped.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// The name used in logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            CloseReason::Expired => "expired",
+            CloseReason::Released => "released",
+            CloseReason::Disconnected => "disconnected",
+            CloseReason::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// A failed authentication, for the operator's eyes: on the wire all of these look the same.
+#[derive(Clone, Debug)]
+pub struct AuthenticationFailed {
+    /// The client.
+    pub client: FiveTuple,
+    /// The user name it gave, with anything unprintable replaced.
+    pub user: String,
+    /// What was wrong.
+    pub reason: super::counters::AuthFailureReason,
+}

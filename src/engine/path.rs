@@ -1,0 +1,98 @@
+//! Where a client is: its 5-tuple and the socket that leads back to it.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// The transport between client and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A byte stream.
+    Tcp,
+}
+
+impl Transport {
+    /// The name used in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        }
+    }
+
+    /// Whether frames are padded to four bytes and delivery is reliable (RFC 8656 §12.5).
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Transport::Tcp)
+    }
+}
+
+/// The key of an allocation: client address, server address and transport (RFC 8656 §2). Addresses are canonical:
+/// an IPv4-mapped address is an IPv4 address here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FiveTuple {
+    client: SocketAddr,
+    server: SocketAddr,
+    transport: Transport,
+}
+
+impl FiveTuple {
+    /// Makes the key of what a socket saw.
+    #[must_use]
+    pub fn new(client: SocketAddr, server: SocketAddr, transport: Transport) -> Self {
+        FiveTuple {
+            client: canonical(client),
+            server: canonical(server),
+            transport,
+        }
+    }
+
+    /// The client's address as this server sees it: its reflexive transport address.
+    #[must_use]
+    pub const fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// The address the client reached.
+    #[must_use]
+    pub const fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// The transport.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+}
+
+/// An address without IPv4-mapped form, flow label and scope, so that equal addresses are equal values.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(ip) => SocketAddr::new(IpAddr::V4(ip), v6.port()),
+            None => SocketAddr::new(IpAddr::V6(*v6.ip()), v6.port()),
+        },
+    }
+}
+
+/// The way back to a client, in the words of whoever owns the sockets; the engine only stores and returns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// A listener's datagram socket, by its number.
+    Datagram(u32),
+    /// A connection, by its number.
+    Stream(u32),
+}
+
+/// A client: who it is, and how to answer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientPath {
+    /// The 5-tuple.
+    pub tuple: FiveTuple,
+    /// The way back.
+    pub link: Link,
+}

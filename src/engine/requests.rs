@@ -1,0 +1,516 @@
+//! STUN messages from clients: sorted, authenticated, checked in the order of the RFCs, and answered.
+
+use super::allocation::Scope;
+use super::counters::{AuthFailureReason, DropReason, RefusalReason};
+use super::outcome::AuthenticationFailed;
+use super::respond::Asked;
+use super::timers::Slot;
+use super::{ClientPath, CloseReason, Engine, Event, Now, Outcome};
+use crate::auth::{AuthFailure, NonceVerdict};
+use crate::policy::{Rule, Verdict};
+use crate::wire::attribute::{Family, Malformed};
+use crate::wire::{
+    AttributeType, Authenticated, ChannelNumber, Class, ErrorCode, Key, Message, Method,
+};
+use rand::Rng;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// A request whose sender is known.
+#[derive(Debug)]
+pub(super) struct Authorized<'m> {
+    pub message: Authenticated<'m>,
+    pub asked: Asked,
+    pub user: Arc<str>,
+    /// The name quotas go by.
+    pub quota_name: Arc<str>,
+    pub key: Key,
+}
+
+/// Why a request is not authenticated, as the client is told.
+enum Challenge {
+    /// 400, without realm and nonce.
+    Bad,
+    /// 401 or 438, with both.
+    Again(ErrorCode),
+}
+
+impl Engine {
+    pub(super) fn stun(
+        &mut self,
+        now: Now,
+        client: &ClientPath,
+        input: &[u8],
+        reply: &mut [u8],
+    ) -> Outcome {
+        let Ok(message) = Message::parse(input) else {
+            return self.drop(DropReason::Malformed);
+        };
+        match (message.method(), message.class()) {
+            (
+                method @ (Method::BINDING
+                | Method::ALLOCATE
+                | Method::REFRESH
+                | Method::CREATE_PERMISSION
+                | Method::CHANNEL_BIND),
+                Class::Request,
+            ) => {
+                self.counters.request(method);
+                if !may_be_answered(client.tuple.client()) {
+                    return self.drop(DropReason::BadSource);
+                }
+                if method == Method::BINDING {
+                    self.binding(client, &message, reply)
+                } else {
+                    self.authenticated_request(now, client, &message, reply)
+                }
+            }
+            (Method::SEND, Class::Indication) => {
+                self.send_indication(now.instant, client, &message)
+            }
+            // A keep-alive.
+            (Method::BINDING, Class::Indication) => Outcome::Nothing,
+            (_, Class::Success | Class::Error) => self.drop(DropReason::UnexpectedResponse),
+            _ => self.drop(DropReason::UnknownMethod),
+        }
+    }
+
+    fn binding(&self, client: &ClientPath, message: &Message<'_>, reply: &mut [u8]) -> Outcome {
+        let asked = Asked::unsigned(message);
+        if let Some(refused) = self.refuse_unknown(message, &asked, reply) {
+            return refused;
+        }
+        self.succeed(&asked, reply, |writer| {
+            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, client.tuple.client());
+        })
+    }
+
+    fn authenticated_request(
+        &mut self,
+        now: Now,
+        client: &ClientPath,
+        message: &Message<'_>,
+        reply: &mut [u8],
+    ) -> Outcome {
+        let slot = self.find_live(&client.tuple, now.instant);
+        let request = match self.authenticate(now, client, slot, message) {
+            Ok(request) => request,
+            Err(challenge) => return self.challenge(now, client, message, &challenge, reply),
+        };
+        if let Some(refused) = self.refuse_unknown(message, &request.asked, reply) {
+            return refused;
+        }
+        if message.method() == Method::ALLOCATE {
+            return self.allocate(now, client, slot, &request, reply);
+        }
+        let Some((slot, owner)) = slot.and_then(|slot| {
+            let allocation = self.allocations.get(slot as usize)?;
+            Some((slot, &allocation.user))
+        }) else {
+            return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
+        };
+        if *owner != request.user {
+            self.report_failure(client, &request.user, AuthFailureReason::WrongUser);
+            return self.fail(&request.asked, ErrorCode::WrongCredentials, reply);
+        }
+        match message.method() {
+            Method::REFRESH => self.refresh(now, slot, &request, reply),
+            Method::CREATE_PERMISSION => self.create_permission(now, slot, &request, reply),
+            _ => self.channel_bind(now, slot, &request, reply),
+        }
+    }
+
+    /// The order of RFC 8489 §9.2.4: first what is missing, then who it is, then the integrity, and only then whether
+    /// the nonce is still good.
+    fn authenticate<'m>(
+        &mut self,
+        now: Now,
+        client: &ClientPath,
+        slot: Option<Slot>,
+        message: &Message<'m>,
+    ) -> Result<Authorized<'m>, Challenge> {
+        if message.mac().is_none() {
+            self.counters.challenges.add(1);
+            return Err(Challenge::Again(ErrorCode::Unauthenticated));
+        }
+        let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
+        let (Some(username), Some(realm), Some(nonce)) = (
+            value(AttributeType::USERNAME),
+            value(AttributeType::REALM),
+            value(AttributeType::NONCE),
+        ) else {
+            self.counters.auth_failure(AuthFailureReason::Incomplete);
+            return Err(Challenge::Bad);
+        };
+
+        let request = match self.verify(now, slot, message, username) {
+            // The key contains the realm, so another one cannot verify; only the operator learns the difference.
+            Ok(request) if realm == self.rules().authenticator.realm().as_bytes() => request,
+            outcome => {
+                let reason = match outcome {
+                    _ if realm != self.rules().authenticator.realm().as_bytes() => {
+                        AuthFailureReason::WrongRealm
+                    }
+                    Err(AuthFailure::UnknownUser) => AuthFailureReason::UnknownUser,
+                    Err(AuthFailure::MalformedName) => AuthFailureReason::MalformedUser,
+                    Err(AuthFailure::Expired) => AuthFailureReason::Expired,
+                    Err(AuthFailure::WrongPassword) | Ok(_) => AuthFailureReason::WrongPassword,
+                };
+                self.report_failure(client, &String::from_utf8_lossy(username), reason);
+                return Err(Challenge::Again(ErrorCode::Unauthenticated));
+            }
+        };
+
+        let rules = self.rules();
+        let verdict = rules.nonces.check(
+            now.instant.as_millis() / 1000,
+            client.tuple.client(),
+            client.tuple.transport() as u8,
+            rules.authenticator.realm(),
+            nonce,
+        );
+        if verdict != NonceVerdict::Fresh {
+            self.counters.auth_failure(AuthFailureReason::StaleNonce);
+            return Err(Challenge::Again(ErrorCode::StaleNonce));
+        }
+        Ok(request)
+    }
+
+    /// Checks the integrity: with the key of the 5-tuple's allocation where the user is the same, else with the
+    /// sources of credentials. The first way keeps a call alive whose ephemeral credential expires meanwhile.
+    fn verify<'m>(
+        &self,
+        now: Now,
+        slot: Option<Slot>,
+        message: &Message<'m>,
+        username: &[u8],
+    ) -> Result<Authorized<'m>, AuthFailure> {
+        if let Some(allocation) = slot.and_then(|slot| self.allocations.get(slot as usize))
+            && allocation.user.as_bytes() == username
+            && let Some(authenticated) = message.authenticate(&allocation.key)
+        {
+            return Ok(Authorized {
+                message: authenticated,
+                asked: Asked::signed(&authenticated, allocation.key),
+                user: allocation.user.clone(),
+                quota_name: allocation.user.clone(),
+                key: allocation.key,
+            });
+        }
+        let authenticator = &self.rules().authenticator;
+        let verified = authenticator.verify(message, username, now.unix)?;
+        Ok(Authorized {
+            message: verified.request,
+            asked: Asked::signed(&verified.request, verified.key),
+            user: verified.username,
+            quota_name: verified.quota_name,
+            key: verified.key,
+        })
+    }
+
+    fn report_failure(&mut self, client: &ClientPath, user: &str, reason: AuthFailureReason) {
+        self.counters.auth_failure(reason);
+        let user = user
+            .chars()
+            .take(64)
+            .map(|c| {
+                if c.is_control() {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    c
+                }
+            })
+            .collect();
+        self.events.push_back(Event::AuthenticationFailed(Box::new(
+            AuthenticationFailed {
+                client: client.tuple,
+                user,
+                reason,
+            },
+        )));
+    }
+
+    fn challenge(
+        &mut self,
+        now: Now,
+        client: &ClientPath,
+        message: &Message<'_>,
+        challenge: &Challenge,
+        reply: &mut [u8],
+    ) -> Outcome {
+        let asked = Asked::unsigned(message);
+        let code = match challenge {
+            Challenge::Bad => return self.fail(&asked, ErrorCode::BadRequest, reply),
+            Challenge::Again(code) => *code,
+        };
+        let salt = self.rng.next_u32();
+        let rules = self.shared.rules.clone();
+        let realm = rules.authenticator.realm();
+        let nonce = rules.nonces.mint(
+            now.instant.as_millis() / 1000,
+            client.tuple.client(),
+            client.tuple.transport() as u8,
+            realm,
+            salt,
+        );
+        self.fail_with(&asked, code, reply, |writer| {
+            writer.attribute(AttributeType::REALM, realm.as_bytes());
+            writer.attribute(AttributeType::NONCE, nonce.as_bytes());
+        })
+    }
+
+    /// 420 where the request needs something this server does not understand (RFC 8489 §6.3.1).
+    fn refuse_unknown(
+        &self,
+        message: &Message<'_>,
+        asked: &Asked,
+        reply: &mut [u8],
+    ) -> Option<Outcome> {
+        let unknown = || {
+            message
+                .attributes()
+                .map(|attribute| attribute.kind)
+                .filter(|kind| !is_understood(*kind))
+        };
+        unknown().next()?;
+        Some(
+            self.fail_with(asked, ErrorCode::UnknownAttribute, reply, |writer| {
+                writer.unknown_attributes(unknown());
+            }),
+        )
+    }
+
+    fn refresh(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        request: &Authorized<'_>,
+        reply: &mut [u8],
+    ) -> Outcome {
+        let family = request
+            .message
+            .attribute(AttributeType::REQUESTED_ADDRESS_FAMILY);
+        let lifetime = request.message.attribute(AttributeType::LIFETIME);
+        let parsed = (|| {
+            let family = family.map(|a| a.address_family()).transpose()?;
+            let lifetime = lifetime.map(|a| a.lifetime()).transpose()?;
+            Ok::<_, Malformed>((family, lifetime))
+        })();
+        let Ok((family, lifetime)) = parsed else {
+            return self.fail(&request.asked, ErrorCode::BadRequest, reply);
+        };
+        let Some(allocation) = self.allocations.get_mut(slot as usize) else {
+            return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
+        };
+        let relayed = Family::of(&allocation.relayed.local).code();
+        if family.is_some_and(|family| family != relayed) {
+            return self.fail(&request.asked, ErrorCode::PeerFamilyMismatch, reply);
+        }
+        let lifetime = match lifetime {
+            Some(0) => {
+                self.close(slot, now.instant, CloseReason::Released);
+                0
+            }
+            wanted => {
+                let lifetime = self.shared.rules.lifetime(wanted);
+                allocation.expires = now.instant.after_seconds(lifetime);
+                self.rearm(slot, now.instant);
+                lifetime
+            }
+        };
+        self.succeed(&request.asked, reply, |writer| {
+            writer.number(AttributeType::LIFETIME, lifetime);
+        })
+    }
+
+    fn create_permission(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        request: &Authorized<'_>,
+        reply: &mut [u8],
+    ) -> Outcome {
+        match self.permit_all(now, slot, request) {
+            Ok(()) => self.succeed(&request.asked, reply, |_| {}),
+            Err(code) => self.fail(&request.asked, code, reply),
+        }
+    }
+
+    /// All peers of the request get a permission, or none (RFC 8656 §10.2).
+    fn permit_all(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        request: &Authorized<'_>,
+    ) -> Result<(), ErrorCode> {
+        let message = &request.message;
+        let peers = || {
+            message
+                .attributes()
+                .filter(|attribute| attribute.kind == AttributeType::XOR_PEER_ADDRESS)
+                .map(|attribute| attribute.xor_address(message.transaction()))
+        };
+        if peers().next().is_none() || peers().any(|peer| peer.is_err()) {
+            return Err(ErrorCode::BadRequest);
+        }
+        let peers = || peers().flatten();
+        let rules = self.shared.rules.clone();
+        let allocation = self
+            .allocations
+            .get_mut(slot as usize)
+            .ok_or(ErrorCode::AllocationMismatch)?;
+        let family = Family::of(&allocation.relayed.local);
+        if peers().any(|peer| Family::of(&peer) != family) {
+            return Err(ErrorCode::PeerFamilyMismatch);
+        }
+        if peers().any(|peer| rules.permission_scope(peer).is_none()) {
+            return Err(ErrorCode::Forbidden);
+        }
+        allocation.forget_expired(now.instant, |change| self.events.push_back(change.into()));
+        if allocation.permissions_with(peers().map(|peer| peer.ip())) > rules.max_permissions {
+            self.counters.refused(RefusalReason::PermissionLimit);
+            return Err(ErrorCode::InsufficientCapacity);
+        }
+        for peer in peers() {
+            if let Some(scope) = rules.permission_scope(peer) {
+                allocation.permit(peer.ip(), scope, now.instant);
+            }
+        }
+        self.sync_routes(slot, now.instant);
+        self.rearm(slot, now.instant);
+        Ok(())
+    }
+
+    fn channel_bind(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        request: &Authorized<'_>,
+        reply: &mut [u8],
+    ) -> Outcome {
+        match self.bind_channel(now, slot, request) {
+            Ok(()) => self.succeed(&request.asked, reply, |_| {}),
+            Err(code) => self.fail(&request.asked, code, reply),
+        }
+    }
+
+    fn bind_channel(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        request: &Authorized<'_>,
+    ) -> Result<(), ErrorCode> {
+        let bad = |_: Malformed| ErrorCode::BadRequest;
+        let message = &request.message;
+        let attribute = |kind| message.attribute(kind).ok_or(ErrorCode::BadRequest);
+        let number = attribute(AttributeType::CHANNEL_NUMBER)?;
+        let peer = attribute(AttributeType::XOR_PEER_ADDRESS)?;
+        let number = number.channel_number().map_err(bad)?;
+        let number = ChannelNumber::new(number).ok_or(ErrorCode::BadRequest)?;
+        let peer = peer.xor_address(message.transaction()).map_err(bad)?;
+
+        let rules = self.shared.rules.clone();
+        let allocation = self
+            .allocations
+            .get_mut(slot as usize)
+            .ok_or(ErrorCode::AllocationMismatch)?;
+        allocation.forget_expired(now.instant, |change| self.events.push_back(change.into()));
+        let bound = allocation.channels.by_number(number);
+        if bound.is_some_and(|channel| channel.peer != peer) {
+            return Err(ErrorCode::BadRequest);
+        }
+        let is_new = bound.is_none();
+        if is_new && allocation.channels.by_peer(peer).is_some() {
+            return Err(ErrorCode::BadRequest);
+        }
+        if Family::of(&peer) != Family::of(&allocation.relayed.local) {
+            return Err(ErrorCode::PeerFamilyMismatch);
+        }
+        let scope = scope_of(rules.filter.judge(peer)).ok_or(ErrorCode::Forbidden)?;
+        if is_new && allocation.channel_count() >= rules.max_channels {
+            self.counters.refused(RefusalReason::ChannelLimit);
+            return Err(ErrorCode::InsufficientCapacity);
+        }
+        if allocation.permissions_with(std::iter::once(peer.ip())) > rules.max_permissions {
+            self.counters.refused(RefusalReason::PermissionLimit);
+            return Err(ErrorCode::InsufficientCapacity);
+        }
+        allocation.bind(number, peer, scope, now.instant);
+        self.sync_routes(slot, now.instant);
+        self.rearm(slot, now.instant);
+        Ok(())
+    }
+}
+
+impl super::Rules {
+    /// The lifetime given to a request, in seconds: never under the default (RFC 8656 §7.2), never over the maximum.
+    pub(super) fn lifetime(&self, wanted: Option<u32>) -> u32 {
+        wanted
+            .unwrap_or(self.default_lifetime)
+            .max(self.default_lifetime)
+            .min(self.max_lifetime)
+    }
+
+    /// How far a permission for a peer reaches; `None` when there may be none.
+    ///
+    /// A permission is for an address, whatever the port (RFC 8656 §9), but naming one of this server's own sockets
+    /// is refused at once.
+    fn permission_scope(&self, peer: SocketAddr) -> Option<Scope> {
+        let scope = scope_of(self.filter.judge_address(peer.ip()))?;
+        match self.filter.judge(peer) {
+            Verdict::Deny(reason) if reason.rule == Rule::OwnSocket => None,
+            _ => Some(scope),
+        }
+    }
+}
+
+fn scope_of(verdict: Verdict) -> Option<Scope> {
+    match verdict {
+        Verdict::Allow => Some(Scope::Network),
+        Verdict::HairpinOnly => Some(Scope::HairpinOnly),
+        Verdict::Deny(_) => None,
+    }
+}
+
+/// Whether this server understands an attribute, or may ignore it. Of the comprehension-required ones these are those
+/// it acts on and those that have no meaning in a request (RFC 8489 §6.3); what would ask for a service it does not
+/// have has to be refused.
+pub(super) fn is_understood(kind: AttributeType) -> bool {
+    !kind.is_comprehension_required()
+        || matches!(
+            kind,
+            AttributeType::MAPPED_ADDRESS
+                | AttributeType::USERNAME
+                | AttributeType::MESSAGE_INTEGRITY
+                | AttributeType::ERROR_CODE
+                | AttributeType::UNKNOWN_ATTRIBUTES
+                | AttributeType::CHANNEL_NUMBER
+                | AttributeType::LIFETIME
+                | AttributeType::BANDWIDTH
+                | AttributeType::XOR_PEER_ADDRESS
+                | AttributeType::DATA
+                | AttributeType::REALM
+                | AttributeType::NONCE
+                | AttributeType::XOR_RELAYED_ADDRESS
+                | AttributeType::REQUESTED_ADDRESS_FAMILY
+                | AttributeType::EVEN_PORT
+                | AttributeType::REQUESTED_TRANSPORT
+                | AttributeType::DONT_FRAGMENT
+                | AttributeType::MESSAGE_INTEGRITY_SHA256
+                | AttributeType::XOR_MAPPED_ADDRESS
+                | AttributeType::TIMER_VAL
+                | AttributeType::RESERVATION_TOKEN
+                | AttributeType::PRIORITY
+                | AttributeType::USE_CANDIDATE
+                | AttributeType::CONNECTION_ID
+        )
+}
+
+/// Whether an answer may go to an address: not to port 0, nor to many hosts at once.
+fn may_be_answered(client: SocketAddr) -> bool {
+    let to_one_host = match client.ip() {
+        IpAddr::V4(ip) => !(ip.is_multicast() || ip.is_broadcast() || ip.is_unspecified()),
+        IpAddr::V6(ip) => !(ip.is_multicast() || ip.is_unspecified()),
+    };
+    client.port() != 0 && to_one_host
+}

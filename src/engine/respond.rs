@@ -1,0 +1,113 @@
+//! Writing answers.
+
+use super::counters::DropReason;
+use super::{Engine, Outcome};
+use crate::wire::{
+    AttributeType, Authenticated, Class, ErrorCode, Key, Mac, Message, MessageType, Method,
+    TransactionId, Writer,
+};
+
+/// What of a request its answer depends on. It outlives the request's bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub method: Method,
+    pub transaction: TransactionId,
+    fingerprint: bool,
+    /// How to sign: with the request's own attribute and key, once it is authenticated.
+    signature: Option<(Mac, Key)>,
+}
+
+impl Asked {
+    /// A request that is not authenticated, or not yet.
+    pub fn unsigned(message: &Message<'_>) -> Self {
+        Asked {
+            method: message.method(),
+            transaction: message.transaction(),
+            fingerprint: message.has_fingerprint(),
+            signature: None,
+        }
+    }
+
+    /// An authenticated request.
+    pub fn signed(message: &Authenticated<'_>, key: Key) -> Self {
+        Asked {
+            signature: Some((message.verified_by(), key)),
+            ..Asked::unsigned(message)
+        }
+    }
+}
+
+impl Engine {
+    /// Answers with success.
+    pub(super) fn succeed(
+        &self,
+        asked: &Asked,
+        reply: &mut [u8],
+        body: impl FnOnce(&mut Writer<'_>),
+    ) -> Outcome {
+        let outcome = self.respond(asked, Class::Success, reply, body);
+        if outcome != Outcome::Nothing {
+            self.counters.success(asked.method);
+        }
+        outcome
+    }
+
+    /// Answers with an error code.
+    pub(super) fn fail(&self, asked: &Asked, code: ErrorCode, reply: &mut [u8]) -> Outcome {
+        self.fail_with(asked, code, reply, |_| {})
+    }
+
+    /// Answers with an error code and attributes behind it.
+    pub(super) fn fail_with(
+        &self,
+        asked: &Asked,
+        code: ErrorCode,
+        reply: &mut [u8],
+        body: impl FnOnce(&mut Writer<'_>),
+    ) -> Outcome {
+        // The reason phrase is for people; a source that proved nothing gets the shortest answer instead, so that
+        // nothing is gained by sending requests in somebody else's name.
+        let reason = if asked.signature.is_some() {
+            code.reason()
+        } else {
+            ""
+        };
+        let outcome = self.respond(asked, Class::Error, reply, |writer| {
+            writer.error_code(code, reason);
+            body(writer);
+        });
+        if outcome != Outcome::Nothing {
+            self.counters.error(asked.method, code);
+        }
+        outcome
+    }
+
+    fn respond(
+        &self,
+        asked: &Asked,
+        class: Class,
+        reply: &mut [u8],
+        body: impl FnOnce(&mut Writer<'_>),
+    ) -> Outcome {
+        let mut writer = Writer::new(
+            reply,
+            MessageType::new(asked.method, class),
+            asked.transaction,
+        );
+        body(&mut writer);
+        if let Some((mac, key)) = &asked.signature {
+            let software = &self.rules().software;
+            if !software.is_empty() {
+                writer.attribute(AttributeType::SOFTWARE, software.as_bytes());
+            }
+            writer.integrity(*mac, key);
+        }
+        if asked.fingerprint {
+            writer.fingerprint();
+        }
+        match writer.finish() {
+            Ok(length) => Outcome::Reply(length),
+            Err(_) => self.drop(DropReason::TooLarge),
+        }
+    }
+}
