@@ -1,6 +1,8 @@
 //! hairpin, a STUN and TURN server.
 
 pub mod auth;
+pub mod config;
 pub mod engine;
+pub mod net;
 pub mod policy;
 pub mod wire;

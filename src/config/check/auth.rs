@@ -1,0 +1,224 @@
+//! Credentials: realm, shared secrets and users. No message here contains a secret.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::super::document::{self, Given, List};
+use super::super::error::Problem;
+use super::super::secrets::SecretSource;
+use super::super::settings::{Auth, User, UserCredential};
+use super::{HOUR, MINUTE, Problems, plain};
+use crate::auth::secret::Secret;
+
+/// RFC 8489, section 14.3: USERNAME is shorter than 509 bytes.
+const LONGEST_NAME: usize = 508;
+/// RFC 8489, section 14.9: a realm is shorter than 128 characters.
+const LONGEST_REALM: usize = 127;
+
+/// The settings, and whether a secret is written in the document itself.
+pub(super) fn check(
+    given: document::Auth,
+    base: &Path,
+    default: Auth,
+    problems: &mut Problems,
+) -> (Auth, bool) {
+    let mut sources = Sources {
+        base,
+        inline: false,
+    };
+    let auth = Auth {
+        realm: realm(given.realm, default.realm, problems),
+        nonce_lifetime: nonce_lifetime(given.nonce_lifetime, default.nonce_lifetime, problems),
+        secrets: secrets(given.secrets, &mut sources, problems),
+        users: users(given.user, &mut sources, problems),
+    };
+    (auth, sources.inline)
+}
+
+/// How secrets are looked up.
+struct Sources<'a> {
+    base: &'a Path,
+    inline: bool,
+}
+
+impl Sources<'_> {
+    fn resolve(
+        &mut self,
+        given: Spanned<SecretSource>,
+        problems: &mut Problems,
+    ) -> Option<(Range<usize>, Secret)> {
+        let span = given.span();
+        let source = given.into_inner();
+        self.inline |= matches!(source, SecretSource::Inline(_));
+        match source.resolve(self.base) {
+            Ok(secret) => Some((span, secret)),
+            Err(why) => {
+                problems.add(Problem::new(span, why));
+                None
+            }
+        }
+    }
+
+    /// A key of `N` bytes, in hexadecimal.
+    fn key<const N: usize>(
+        &mut self,
+        name: &str,
+        given: Spanned<SecretSource>,
+        problems: &mut Problems,
+    ) -> Option<Secret<[u8; N]>> {
+        let (span, text) = self.resolve(given, problems)?;
+        let key = unhex(text.expose());
+        if key.is_none() {
+            problems.add(
+                Problem::new(
+                    span,
+                    format!("`{name}` is not {} hexadecimal digits", 2 * N),
+                )
+                .help("keys are made of `user:realm:password`, in hexadecimal"),
+            );
+        }
+        key.map(Secret::new)
+    }
+}
+
+fn realm(given: Given<String>, default: String, problems: &mut Problems) -> String {
+    let Some(given) = given else { return default };
+    let realm = given.get_ref();
+    if realm.is_empty() {
+        problems.add(
+            Problem::new(given.span(), "`realm` is empty")
+                .help("the domain of the service will do"),
+        );
+    } else if realm.chars().count() > LONGEST_REALM {
+        problems.add(Problem::new(
+            given.span(),
+            format!("`realm` is longer than {LONGEST_REALM} characters"),
+        ));
+    } else if realm.contains(['"', '\\']) {
+        problems.add(Problem::new(
+            given.span(),
+            "`realm` contains a quote or a backslash, which no client understands",
+        ));
+    } else if realm.trim() != realm {
+        problems.add(Problem::new(
+            given.span(),
+            "`realm` starts or ends with a space",
+        ));
+    } else if let Err(problem) = plain("realm", &given, 4 * LONGEST_REALM) {
+        problems.add(problem);
+    }
+    given.into_inner()
+}
+
+fn nonce_lifetime(
+    given: Given<document::Read<Duration>>,
+    default: Duration,
+    problems: &mut Problems,
+) -> Duration {
+    problems.duration("nonce_lifetime", given, MINUTE..=HOUR, default)
+}
+
+fn secrets(
+    given: List<SecretSource>,
+    sources: &mut Sources<'_>,
+    problems: &mut Problems,
+) -> Vec<Secret> {
+    let secrets: Vec<_> = given
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|given| sources.resolve(given, problems))
+        .collect();
+    problems.repeated(&secrets, |_| "this secret".to_owned());
+    secrets.into_iter().map(|(_, secret)| secret).collect()
+}
+
+fn users(
+    given: List<document::User>,
+    sources: &mut Sources<'_>,
+    problems: &mut Problems,
+) -> Vec<User> {
+    let mut names = Vec::new();
+    let mut users = Vec::new();
+    for element in given.unwrap_or_default() {
+        let span = element.span();
+        let document::User {
+            name,
+            password,
+            md5_key,
+            sha256_key,
+        } = element.into_inner();
+        let name = check_name(name, &span, problems);
+        if let Some(name) = &name {
+            names.push((name.span(), name.get_ref().clone()));
+        }
+        let place = name.as_ref().map_or(span, Spanned::span);
+        let has_key = md5_key.is_some() || sha256_key.is_some();
+        let credential = match password {
+            Some(password) if has_key => {
+                problems.add(
+                    Problem::new(
+                        password.span(),
+                        "this user has both a password and keys made of one",
+                    )
+                    .help("keys are there so that no password need be stored; leave one out"),
+                );
+                None
+            }
+            Some(password) => sources
+                .resolve(password, problems)
+                .map(|(_, password)| UserCredential::Password(password)),
+            None if has_key => Some(UserCredential::Keys {
+                md5: md5_key.and_then(|given| sources.key("md5_key", given, problems)),
+                sha256: sha256_key.and_then(|given| sources.key("sha256_key", given, problems)),
+            }),
+            None => {
+                problems.add(
+                    Problem::new(place, "this user has neither a password nor a key")
+                        .help("give `password`, or `md5_key` and `sha256_key`"),
+                );
+                None
+            }
+        };
+        if let (Some(name), Some(credential)) = (name, credential) {
+            users.push(User {
+                name: name.into_inner(),
+                credential,
+            });
+        }
+    }
+    problems.repeated(&names, |name| format!("user `{name}`"));
+    users
+}
+
+fn check_name(given: Given<String>, user: &Range<usize>, problems: &mut Problems) -> Given<String> {
+    let Some(name) = given else {
+        problems.add(Problem::new(user.clone(), "this user has no `name`"));
+        return None;
+    };
+    let checked = plain("name", &name, LONGEST_NAME);
+    if name.get_ref().is_empty() {
+        problems.add(Problem::new(name.span(), "`name` is empty"));
+    } else if let Err(problem) = checked {
+        problems.add(problem);
+    }
+    Some(name)
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| c.to_digit(16).map(|digit| digit as u8))
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect();
+    if digits.len() == 2 * N {
+        bytes.try_into().ok()
+    } else {
+        None
+    }
+}

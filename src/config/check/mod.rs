@@ -1,0 +1,420 @@
+//! Does a well-formed document make sense? Turns it into settings and notes everything that does not.
+//!
+//! Looks at the document and at the secrets it names, never at the machine's addresses or ports. Main function:
+//! [`settings`].
+
+mod auth;
+mod places;
+
+use std::fmt::Display;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::document::{self, Document, Given, Read, Size};
+use super::error::Problem;
+use super::reading::{list, nearest};
+use super::settings::{self as to, Settings};
+use super::units::{show_duration, show_size};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The settings a document means, whether it contains secrets itself, and what is wrong with it.
+pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<Problem>) {
+    let mut problems = Problems(Vec::new());
+    let default = Settings::default();
+    let places = places::Places::check(
+        document.listener,
+        document.metrics,
+        document.relay.address,
+        &default,
+        &mut problems,
+    );
+    let (auth, inline_secrets) = auth::check(document.auth, base, default.auth, &mut problems);
+    let settings = Settings {
+        server: server(document.server, &mut problems),
+        listeners: places.listeners,
+        tcp: tcp(document.tcp, default.tcp, &mut problems),
+        sockets: sockets(document.sockets, default.sockets, &mut problems),
+        relay: to::Relay {
+            ports: document
+                .relay
+                .ports
+                .map_or(default.relay.ports, |given| given.into_inner().0),
+            quarantine: problems.duration(
+                "quarantine",
+                document.relay.quarantine,
+                Duration::ZERO..=10 * MINUTE,
+                default.relay.quarantine,
+            ),
+            addresses: places.relays,
+        },
+        allocation: allocation(document.allocation, default.allocation, &mut problems),
+        auth,
+        peers: peers(document.peers, &mut problems),
+        limits: limits(document.limits, default.limits, &mut problems),
+        log: log(document.log, default.log, &mut problems),
+        metrics: places.metrics,
+    };
+    (settings, inline_secrets, problems.0)
+}
+
+/// What was found to be wrong so far.
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// The given value if it is in the range, else the default; a value outside is a problem.
+    fn within<T: PartialOrd + Copy>(
+        &mut self,
+        key: &str,
+        given: Option<(Range<usize>, T)>,
+        range: std::ops::RangeInclusive<T>,
+        default: T,
+        show: impl Fn(T) -> String,
+    ) -> T {
+        let Some((span, value)) = given else {
+            return default;
+        };
+        if range.contains(&value) {
+            return value;
+        }
+        let (least, most) = (show(*range.start()), show(*range.end()));
+        let how = if value < *range.start() {
+            "small"
+        } else {
+            "large"
+        };
+        self.add(
+            Problem::new(span, format!("`{key}` is too {how}: {}", show(value))).help(format!(
+                "give {least} to {most}; without it, {}",
+                show(default)
+            )),
+        );
+        default
+    }
+
+    fn duration(
+        &mut self,
+        key: &str,
+        given: Given<Read<Duration>>,
+        range: std::ops::RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Duration {
+        let given = given.map(|given| (given.span(), given.into_inner().0));
+        self.within(key, given, range, default, |value| {
+            format!("\"{}\"", show_duration(value))
+        })
+    }
+
+    fn size(
+        &mut self,
+        key: &str,
+        given: Given<Read<Size>>,
+        range: std::ops::RangeInclusive<u64>,
+        default: usize,
+    ) -> usize {
+        let given = given.map(|given| (given.span(), given.into_inner().0.0));
+        let size = self.within(key, given, range, default as u64, |value| {
+            format!("\"{}\"", show_size(value))
+        });
+        usize::try_from(size).unwrap_or(usize::MAX)
+    }
+
+    fn count(
+        &mut self,
+        key: &str,
+        given: Given<u32>,
+        range: std::ops::RangeInclusive<u32>,
+        default: u32,
+    ) -> u32 {
+        let given = given.map(|given| (given.span(), given.into_inner()));
+        self.within(key, given, range, default, |value| value.to_string())
+    }
+
+    /// Notes each element that is equal to an earlier one.
+    fn repeated<T: PartialEq>(
+        &mut self,
+        elements: &[(Range<usize>, T)],
+        what: impl Fn(&T) -> String,
+    ) {
+        for (at, (span, element)) in elements.iter().enumerate() {
+            let earlier = elements
+                .iter()
+                .take(at)
+                .find(|(_, earlier)| earlier == element);
+            if let Some((first, _)) = earlier {
+                self.add(
+                    Problem::new(span.clone(), format!("{} is given twice", what(element)))
+                        .other(first.clone(), "first here"),
+                );
+            }
+        }
+    }
+}
+
+/// A text without control characters of at most `most` bytes.
+fn plain(key: &str, given: &Spanned<String>, most: usize) -> Result<(), Problem> {
+    let text = given.get_ref();
+    let refuse = |why: String| Err(Problem::new(given.span(), format!("`{key}` {why}")));
+    if text.len() > most {
+        return refuse(format!(
+            "is {} bytes long; at most {most} fit into a message",
+            text.len()
+        ));
+    }
+    if let Some(character) = text.chars().find(|character| character.is_control()) {
+        return refuse(format!(
+            "contains a control character, {}",
+            character.escape_unicode()
+        ));
+    }
+    Ok(())
+}
+
+fn server(given: document::Server, problems: &mut Problems) -> to::Server {
+    let workers = problems.count("workers", given.workers, 0..=1024, 0);
+    let software = given
+        .software
+        .filter(|software| match plain("software", software, 127) {
+            Ok(()) => !software.get_ref().is_empty(),
+            Err(problem) => {
+                problems.add(problem);
+                false
+            }
+        });
+    to::Server {
+        workers: NonZeroUsize::new(workers as usize),
+        software: software.map(Spanned::into_inner),
+    }
+}
+
+fn tcp(given: document::Tcp, default: to::Tcp, problems: &mut Problems) -> to::Tcp {
+    let most = problems.count(
+        "max_connections",
+        given.max_connections,
+        1..=1_000_000,
+        10_000,
+    );
+    to::Tcp {
+        auth_timeout: problems.duration(
+            "auth_timeout",
+            given.auth_timeout,
+            SECOND..=5 * MINUTE,
+            default.auth_timeout,
+        ),
+        idle_timeout: problems.duration(
+            "idle_timeout",
+            given.idle_timeout,
+            10 * SECOND..=DAY,
+            default.idle_timeout,
+        ),
+        max_connections: most as usize,
+        // One message of the largest kind must fit.
+        send_buffer: problems.size(
+            "send_buffer",
+            given.send_buffer,
+            128 << 10..=64 << 20,
+            default.send_buffer,
+        ),
+    }
+}
+
+fn sockets(given: document::Sockets, default: to::Sockets, problems: &mut Problems) -> to::Sockets {
+    let mut size = |key, given, default| problems.size(key, given, 16 << 10..=1 << 30, default);
+    to::Sockets {
+        receive_buffer: size(
+            "receive_buffer",
+            given.receive_buffer,
+            default.receive_buffer,
+        ),
+        send_buffer: size("send_buffer", given.send_buffer, default.send_buffer),
+        relay_receive_buffer: size(
+            "relay_receive_buffer",
+            given.relay_receive_buffer,
+            default.relay_receive_buffer,
+        ),
+        relay_send_buffer: size(
+            "relay_send_buffer",
+            given.relay_send_buffer,
+            default.relay_send_buffer,
+        ),
+    }
+}
+
+fn allocation(
+    given: document::Allocation,
+    default: to::Allocation,
+    problems: &mut Problems,
+) -> to::Allocation {
+    let place = |given: &Given<Read<Duration>>| given.as_ref().map(Spanned::span);
+    let (default_place, max_place) = (place(&given.default_lifetime), place(&given.max_lifetime));
+    let range = 10 * MINUTE..=DAY;
+    let allocation = to::Allocation {
+        default_lifetime: problems.duration(
+            "default_lifetime",
+            given.default_lifetime,
+            range.clone(),
+            default.default_lifetime,
+        ),
+        max_lifetime: problems.duration(
+            "max_lifetime",
+            given.max_lifetime,
+            range,
+            default.max_lifetime,
+        ),
+    };
+    if allocation.default_lifetime > allocation.max_lifetime
+        && let Some(span) = default_place.clone().or(max_place.clone())
+    {
+        let problem = Problem::new(
+            span,
+            format!(
+                "`default_lifetime`, \"{}\", is longer than `max_lifetime`, \"{}\"",
+                show_duration(allocation.default_lifetime),
+                show_duration(allocation.max_lifetime)
+            ),
+        );
+        problems.add(match (default_place, max_place) {
+            (Some(_), Some(max)) => problem.other(max, "the longest"),
+            _ => problem.help("one of the two is a default here; give both"),
+        });
+    }
+    allocation
+}
+
+fn peers(given: document::Peers, problems: &mut Problems) -> to::Peers {
+    fn placed<T: Text>(
+        list: document::List<Read<T>>,
+        key: &str,
+        problems: &mut Problems,
+    ) -> Vec<(Range<usize>, T)> {
+        let list: Vec<_> = list
+            .unwrap_or_default()
+            .into_iter()
+            .map(|given| (given.span(), given.into_inner().0))
+            .collect();
+        problems.repeated(&list, |element| format!("`{element}` in `{key}`"));
+        list
+    }
+    let allow = placed(given.allow, "allow", problems);
+    let deny = placed(given.deny, "deny", problems);
+    let nat64 = placed(given.nat64_prefixes, "nat64_prefixes", problems);
+    for (span, net) in &deny {
+        if let Some((other, _)) = allow.iter().find(|(_, allowed)| allowed == net) {
+            problems.add(
+                Problem::new(span.clone(), format!("`{net}` is both denied and allowed"))
+                    .other(other.clone(), "allowed here"),
+            );
+        }
+    }
+    fn values<T>(list: Vec<(Range<usize>, T)>) -> Vec<T> {
+        list.into_iter().map(|(_, value)| value).collect()
+    }
+    to::Peers {
+        allow: values(allow),
+        deny: values(deny),
+        nat64_prefixes: values(nat64),
+    }
+}
+
+/// What [`peers`] needs of a prefix.
+trait Text: PartialEq + Display {}
+impl<T: PartialEq + Display> Text for T {}
+
+fn limits(given: document::Limits, default: to::Limits, problems: &mut Problems) -> to::Limits {
+    let limit = |given: Given<u32>, default: Option<u32>| match given.map(Spanned::into_inner) {
+        Some(0) => None,
+        Some(limit) => Some(limit),
+        None => default,
+    };
+    let permissions = default.permissions_per_allocation;
+    let channels = default.channels_per_allocation;
+    to::Limits {
+        allocations: limit(given.allocations, default.allocations),
+        allocations_per_user: limit(given.allocations_per_user, default.allocations_per_user),
+        allocations_per_source: limit(given.allocations_per_source, default.allocations_per_source),
+        permissions_per_allocation: problems.count(
+            "permissions_per_allocation",
+            given.permissions_per_allocation,
+            1..=65_536,
+            permissions,
+        ),
+        // RFC 8656, section 12: channel numbers 0x4000 to 0x4FFF.
+        channels_per_allocation: problems.count(
+            "channels_per_allocation",
+            given.channels_per_allocation,
+            1..=4096,
+            channels,
+        ),
+    }
+}
+
+fn log(given: document::Log, default: to::Log, problems: &mut Problems) -> to::Log {
+    let level = match given.level {
+        None => default.level,
+        Some(level) => {
+            for problem in level_problems(&level) {
+                problems.add(problem);
+            }
+            level.into_inner()
+        }
+    };
+    to::Log {
+        level,
+        format: given.format.unwrap_or(default.format),
+    }
+}
+
+/// Only `level` and `module=level` are understood: the filter's full grammar takes a misspelt level for a module.
+fn level_problems(given: &Spanned<String>) -> Vec<Problem> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let mut problems = Vec::new();
+    let mut general = 0;
+    for directive in given.get_ref().split(',').map(str::trim) {
+        let (module, level) = match directive.split_once('=') {
+            Some((module, level)) => (Some(module.trim()), level.trim()),
+            None => (None, directive),
+        };
+        general += usize::from(module.is_none());
+        let is_path = |module: &str| {
+            module.split("::").all(|part| {
+                !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+            })
+        };
+        if !LEVELS.contains(&level) {
+            let help = match nearest(level, &LEVELS) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None if module.is_none() && is_path(level) => {
+                    format!("for the level of a module: \"{level}=debug\"")
+                }
+                None => format!("known levels: {}", list(&LEVELS)),
+            };
+            let mut problem =
+                Problem::new(given.span(), format!("unknown level `{level}`")).help(help);
+            problem.known = LEVELS.map(str::to_owned).to_vec();
+            problems.push(problem);
+        } else if let Some(module) = module.filter(|module| !is_path(module)) {
+            problems.push(
+                Problem::new(given.span(), format!("`{module}` is not a module"))
+                    .help("write modules like `hairpin::net=debug`"),
+            );
+        }
+    }
+    if general > 1 && problems.is_empty() {
+        problems.push(Problem::new(
+            given.span(),
+            "more than one level without a module",
+        ));
+    }
+    problems
+}

@@ -1,0 +1,339 @@
+//! The configuration file as serde sees it: every key optional, every value with its place in the text.
+//!
+//! Types are checked here, sense is not: that is `check`'s. Main type: [`Document`].
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv6Net};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+use toml::Spanned;
+
+use super::secrets::SecretSource;
+use super::settings::{Family, LogFormat, PortRange, RelayHost, Transport};
+use super::units;
+
+/// A value that may be left out, with its place.
+pub(super) type Given<T> = Option<Spanned<T>>;
+/// A list that may be left out, with the place of each element.
+pub(super) type List<T> = Option<Vec<Spanned<T>>>;
+
+/// The whole file.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a configuration")]
+pub(super) struct Document {
+    pub server: Server,
+    pub listener: List<Listener>,
+    pub tcp: Tcp,
+    pub sockets: Sockets,
+    pub relay: Relay,
+    pub allocation: Allocation,
+    pub auth: Auth,
+    pub peers: Peers,
+    pub limits: Limits,
+    pub log: Log,
+    pub metrics: Metrics,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[server]`")]
+pub(super) struct Server {
+    pub workers: Given<u32>,
+    pub software: Given<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[[listener]]`")]
+pub(super) struct Listener {
+    pub transport: Option<Transport>,
+    pub address: Given<Read<SocketAddr>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[tcp]`")]
+pub(super) struct Tcp {
+    pub auth_timeout: Given<Read<Duration>>,
+    pub idle_timeout: Given<Read<Duration>>,
+    pub max_connections: Given<u32>,
+    pub send_buffer: Given<Read<Size>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[sockets]`")]
+pub(super) struct Sockets {
+    pub receive_buffer: Given<Read<Size>>,
+    pub send_buffer: Given<Read<Size>>,
+    pub relay_receive_buffer: Given<Read<Size>>,
+    pub relay_send_buffer: Given<Read<Size>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[relay]`")]
+pub(super) struct Relay {
+    pub ports: Given<Read<PortRange>>,
+    pub quarantine: Given<Read<Duration>>,
+    pub address: List<RelayAddress>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table `[[relay.address]]`"
+)]
+pub(super) struct RelayAddress {
+    pub address: Given<Read<RelayHost>>,
+    pub external: Given<Read<IpAddr>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[allocation]`")]
+pub(super) struct Allocation {
+    pub default_lifetime: Given<Read<Duration>>,
+    pub max_lifetime: Given<Read<Duration>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[auth]`")]
+pub(super) struct Auth {
+    pub realm: Given<String>,
+    pub nonce_lifetime: Given<Read<Duration>>,
+    pub secrets: List<SecretSource>,
+    pub user: List<User>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[[auth.user]]`")]
+pub(super) struct User {
+    pub name: Given<String>,
+    pub password: Given<SecretSource>,
+    pub md5_key: Given<SecretSource>,
+    pub sha256_key: Given<SecretSource>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[peers]`")]
+pub(super) struct Peers {
+    pub allow: List<Read<IpNet>>,
+    pub deny: List<Read<IpNet>>,
+    pub nat64_prefixes: List<Read<Ipv6Net>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[limits]`")]
+pub(super) struct Limits {
+    pub allocations: Given<u32>,
+    pub allocations_per_user: Given<u32>,
+    pub allocations_per_source: Given<u32>,
+    pub permissions_per_allocation: Given<u32>,
+    pub channels_per_allocation: Given<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[log]`")]
+pub(super) struct Log {
+    pub level: Given<String>,
+    pub format: Option<LogFormat>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[metrics]`")]
+pub(super) struct Metrics {
+    pub address: Given<Read<Option<SocketAddr>>>,
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Size(pub u64);
+
+/// A value that is written as text.
+pub(super) struct Read<T>(pub T);
+
+/// How a value is read from its text.
+pub(super) trait Text: Sized {
+    /// What such a text looks like.
+    const EXPECTED: &'static str;
+
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+impl<'de, T: Text> Deserialize<'de> for Read<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<T: Text> Visitor<'_> for Reader<T> {
+            type Value = Read<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::EXPECTED)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                T::read(text).map(Read).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Reader(PhantomData))
+    }
+}
+
+impl Text for Duration {
+    const EXPECTED: &'static str = units::DURATION;
+
+    fn read(text: &str) -> Result<Self, String> {
+        units::duration(text)
+    }
+}
+
+impl Text for Size {
+    const EXPECTED: &'static str = units::SIZE;
+
+    fn read(text: &str) -> Result<Self, String> {
+        units::size(text).map(Size)
+    }
+}
+
+impl Text for SocketAddr {
+    const EXPECTED: &'static str =
+        "an IP address and a port such as \"0.0.0.0:3478\" or \"[::]:3478\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(address);
+        }
+        let why = if text.parse::<IpAddr>().is_ok() {
+            "has no port"
+        } else {
+            match text.rsplit_once(':') {
+                Some((ip, _)) if ip.parse::<std::net::Ipv6Addr>().is_ok() => {
+                    "is an IPv6 address without its brackets"
+                }
+                Some((ip, _)) if ip.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() => {
+                    "has no valid port"
+                }
+                _ => "is not an IP address and a port",
+            }
+        };
+        Err(format!("`{text}` {why}; expected {}", Self::EXPECTED))
+    }
+}
+
+impl Text for Option<SocketAddr> {
+    const EXPECTED: &'static str =
+        "an IP address and a port such as \"127.0.0.1:9641\", or \"\" for none";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            SocketAddr::read(text).map(Some)
+        }
+    }
+}
+
+impl Text for PortRange {
+    const EXPECTED: &'static str = "a range of ports such as \"49152-65535\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let refuse = |why: &str| Err(format!("`{text}` {why}; expected {}", Self::EXPECTED));
+        let Some((first, last)) = text.split_once('-') else {
+            return refuse("is not a range");
+        };
+        let (Ok(first), Ok(last)) = (first.trim().parse::<u16>(), last.trim().parse::<u16>())
+        else {
+            return refuse("has an end that is not a port number (1024 to 65535)");
+        };
+        match Self::new(first, last) {
+            None => Err(format!(
+                "`{text}` is upside down; did you mean \"{last}-{first}\"?"
+            )),
+            Some(_) if first < 1024 => Err(format!(
+                "`{text}` starts below 1024, among the ports of other services; expected 1024 or more"
+            )),
+            Some(range) => Ok(range),
+        }
+    }
+}
+
+impl Text for RelayHost {
+    const EXPECTED: &'static str = "\"ipv4\", \"ipv6\" or an IP address of this host";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "ipv4" => return Ok(Self::Found(Family::V4)),
+            "ipv6" => return Ok(Self::Found(Family::V6)),
+            _ => {}
+        }
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(Self::Address(address)),
+            Err(_) if text.parse::<SocketAddr>().is_ok() => Err(format!(
+                "`{text}` has a port; relayed addresses take theirs from `relay.ports`"
+            )),
+            Err(_) => Err(format!(
+                "`{text}` is not an address; expected {}",
+                Self::EXPECTED
+            )),
+        }
+    }
+}
+
+impl Text for IpAddr {
+    const EXPECTED: &'static str = "an IP address";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| {
+            if text.parse::<SocketAddr>().is_ok() {
+                format!("`{text}` has a port; expected {} alone", Self::EXPECTED)
+            } else {
+                format!("`{text}` is not an IP address; host names are not looked up here")
+            }
+        })
+    }
+}
+
+impl Text for IpNet {
+    const EXPECTED: &'static str = "a prefix such as \"10.0.0.0/8\" or an IP address";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::from(address));
+        }
+        let net = text.parse::<Self>().map_err(|_| {
+            let why = match text.split_once('/') {
+                Some((ip, _)) if ip.parse::<IpAddr>().is_ok() => "has an impossible length",
+                _ if text.contains('-') => "is a range, which is not understood",
+                _ => "is not a prefix",
+            };
+            format!("`{text}` {why}; expected {}", Self::EXPECTED)
+        })?;
+        if net.addr() == net.network() {
+            Ok(net)
+        } else {
+            Err(format!(
+                "`{text}` has bits set behind its prefix; did you mean \"{}\"?",
+                net.trunc()
+            ))
+        }
+    }
+}
+
+impl Text for Ipv6Net {
+    const EXPECTED: &'static str =
+        "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits such as \"2001:db8:64::/96\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match IpNet::read(text)? {
+            IpNet::V6(net) if matches!(net.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96) => Ok(net),
+            IpNet::V6(net) if net.prefix_len() == 128 && !text.contains('/') => Err(format!(
+                "`{text}` has no length; expected {}",
+                Self::EXPECTED
+            )),
+            IpNet::V6(_) => Err(format!(
+                "`{text}` is not a NAT64 prefix; expected {}",
+                Self::EXPECTED
+            )),
+            IpNet::V4(_) => Err(format!("`{text}` is IPv4; expected {}", Self::EXPECTED)),
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The settings hairpin runs with: typed, checked, every default in one place.
+//!
+//! Nothing here reads a file or looks at the machine; see [`super::load`] for that. Main type: [`Settings`].
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv6Net};
+use serde::Deserialize;
+
+use crate::auth::secret::Secret;
+
+/// The port of STUN and TURN over UDP and TCP (RFC 8656, section 4).
+pub const PORT: u16 = 3478;
+
+/// Everything an operator can set. [`Settings::default`] is what an empty file means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `[server]`
+    pub server: Server,
+    /// `[[listener]]`: where clients come in; never empty.
+    pub listeners: Vec<Listener>,
+    /// `[tcp]`
+    pub tcp: Tcp,
+    /// `[sockets]`
+    pub sockets: Sockets,
+    /// `[relay]`
+    pub relay: Relay,
+    /// `[allocation]`
+    pub allocation: Allocation,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[peers]`
+    pub peers: Peers,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+    /// `[metrics]`
+    pub metrics: Metrics,
+}
+
+/// `[server]`: the process as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Server {
+    /// Worker threads; `None` means one a core.
+    pub workers: Option<NonZeroUsize>,
+    /// Value of the SOFTWARE attribute (RFC 8489, section 14.14); `None` means it is not sent.
+    pub software: Option<String>,
+}
+
+/// How clients reach a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// STUN and TURN over UDP.
+    Udp,
+    /// STUN and TURN over TCP.
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+/// `[[listener]]`: one address clients come in on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Listener {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Where to listen. `[::]` means IPv6 only, never IPv4 as well.
+    pub address: SocketAddr,
+}
+
+/// `[tcp]`: connections of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// How long a connection may take to send an authenticated request.
+    pub auth_timeout: Duration,
+    /// How long a connection without an allocation may stay silent.
+    pub idle_timeout: Duration,
+    /// Connections at one time in this process.
+    pub max_connections: usize,
+    /// Bytes of relayed data queued for one connection before the oldest is dropped.
+    pub send_buffer: usize,
+}
+
+/// `[sockets]`: kernel buffers, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sockets {
+    /// SO_RCVBUF of a listener.
+    pub receive_buffer: usize,
+    /// SO_SNDBUF of a listener.
+    pub send_buffer: usize,
+    /// SO_RCVBUF of a relay socket.
+    pub relay_receive_buffer: usize,
+    /// SO_SNDBUF of a relay socket.
+    pub relay_send_buffer: usize,
+}
+
+/// Ports from `first` to `last`, both included; never upside down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+impl PortRange {
+    /// A range, or `None` where `first` is above `last`.
+    pub const fn new(first: u16, last: u16) -> Option<Self> {
+        if first <= last {
+            Some(Self { first, last })
+        } else {
+            None
+        }
+    }
+
+    /// The lowest port.
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The highest port.
+    pub const fn last(self) -> u16 {
+        self.last
+    }
+
+    /// How many ports there are, at least one.
+    pub const fn count(self) -> u32 {
+        self.last as u32 - self.first as u32 + 1
+    }
+
+    /// Whether `port` is one of them.
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// `[relay]`: where peers see clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Ports relayed addresses are taken from.
+    pub ports: PortRange,
+    /// How long a released port stays unused.
+    pub quarantine: Duration,
+    /// `[[relay.address]]`; empty means found by itself, one a family.
+    pub addresses: Vec<RelayAddress>,
+}
+
+/// An IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family an address belongs to.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// Where relay sockets are bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayHost {
+    /// The address of this family that leads out, found at the start.
+    Found(Family),
+    /// This address of this host.
+    Address(IpAddr),
+}
+
+impl RelayHost {
+    /// The family of the relayed addresses.
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Found(family) => family,
+            Self::Address(address) => Family::of(address),
+        }
+    }
+}
+
+/// `[[relay.address]]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayAddress {
+    /// Where relay sockets are bound.
+    pub host: RelayHost,
+    /// What clients are told instead, behind 1:1 NAT; of the same family.
+    pub external: Option<IpAddr>,
+}
+
+/// `[allocation]`: lifetimes of allocations (RFC 8656, section 7.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// Lifetime of an allocation that asks for none, or for less.
+    pub default_lifetime: Duration,
+    /// Longest lifetime granted at once.
+    pub max_lifetime: Duration,
+}
+
+/// `[auth]`: who may relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// The realm (RFC 8489, section 14.9).
+    pub realm: String,
+    /// How long a nonce is accepted.
+    pub nonce_lifetime: Duration,
+    /// Shared secrets for ephemeral credentials, newest first.
+    pub secrets: Vec<Secret>,
+    /// `[[auth.user]]`
+    pub users: Vec<User>,
+}
+
+/// `[[auth.user]]`: a long-term user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The user's name as given, 1 to 508 bytes.
+    pub name: String,
+    /// What proves who they are.
+    pub credential: UserCredential,
+}
+
+/// What proves a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserCredential {
+    /// The password itself, not empty.
+    Password(Secret),
+    /// Keys derived from user, realm and password (RFC 8489, sections 9.2.2 and 18.5.1); at least one is there.
+    Keys {
+        /// MD5(user ":" realm ":" password)
+        md5: Option<Secret<[u8; 16]>>,
+        /// SHA-256(user ":" realm ":" password)
+        sha256: Option<Secret<[u8; 32]>>,
+    },
+}
+
+/// `[peers]`: whom clients may reach.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Peers {
+    /// Prefixes allowed though they are denied by default.
+    pub allow: Vec<IpNet>,
+    /// Prefixes denied though they are allowed by default.
+    pub deny: Vec<IpNet>,
+    /// NAT64 prefixes of this network (RFC 6052), of 32, 40, 48, 56, 64 or 96 bits.
+    pub nat64_prefixes: Vec<Ipv6Net>,
+}
+
+/// `[limits]`; `None` means no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Allocations in total.
+    pub allocations: Option<u32>,
+    /// Allocations of one user name.
+    pub allocations_per_user: Option<u32>,
+    /// Allocations from one source address.
+    pub allocations_per_source: Option<u32>,
+    /// Permissions of one allocation.
+    pub permissions_per_allocation: u32,
+    /// Channels of one allocation.
+    pub channels_per_allocation: u32,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or levels by module: `info,hairpin::net=debug`.
+    pub level: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where `/metrics` is served; `None` means nowhere.
+    pub address: Option<SocketAddr>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let any = [
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        ];
+        let listeners = [Transport::Udp, Transport::Tcp]
+            .into_iter()
+            .flat_map(|transport| {
+                any.map(|ip| Listener {
+                    transport,
+                    address: SocketAddr::new(ip, PORT),
+                })
+            });
+        Self {
+            server: Server::default(),
+            listeners: listeners.collect(),
+            tcp: Tcp {
+                auth_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(600),
+                max_connections: 10_000,
+                send_buffer: 512 << 10,
+            },
+            sockets: Sockets {
+                receive_buffer: 4 << 20,
+                send_buffer: 4 << 20,
+                relay_receive_buffer: 1 << 20,
+                relay_send_buffer: 1 << 20,
+            },
+            relay: Relay {
+                ports: PortRange {
+                    first: 49152,
+                    last: 65535,
+                },
+                quarantine: Duration::from_secs(10),
+                addresses: Vec::new(),
+            },
+            allocation: Allocation {
+                default_lifetime: Duration::from_secs(600),
+                max_lifetime: Duration::from_secs(3600),
+            },
+            auth: Auth {
+                realm: "hairpin".to_owned(),
+                nonce_lifetime: Duration::from_secs(3600),
+                secrets: Vec::new(),
+                users: Vec::new(),
+            },
+            peers: Peers::default(),
+            limits: Limits {
+                allocations: None,
+                allocations_per_user: Some(1000),
+                allocations_per_source: Some(1000),
+                permissions_per_allocation: 256,
+                channels_per_allocation: 256,
+            },
+            log: Log {
+                level: "info".to_owned(),
+                format: LogFormat::Text,
+            },
+            metrics: Metrics {
+                address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9641))),
+            },
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Durations and sizes as people write them: `"10s"`, `"1h30m"`, `"512KiB"`.
+//!
+//! A bare number is refused on purpose: its unit would have to be guessed. Main functions: [`duration`], [`size`].
+
+use std::time::Duration;
+
+/// What a duration looks like, for messages.
+pub(super) const DURATION: &str = "a duration such as \"500ms\", \"10s\", \"5m\", \"1h\" or \"1d\"";
+/// What a size looks like, for messages.
+pub(super) const SIZE: &str = "a size such as \"4096B\", \"512KiB\" or \"4MiB\"";
+
+/// Reads a duration: whole numbers, each with a unit (`ms`, `s`, `m`, `h`, `d`), as in `"1h30m"`.
+///
+/// # Errors
+/// A sentence saying what is wrong and what would be right.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    let refuse = |why: &str| Err(format!("`{text}` {why}; expected {DURATION}"));
+    if rest.is_empty() {
+        return refuse("is not a duration");
+    }
+    while !rest.is_empty() {
+        let (number, unit, after) = match split(rest) {
+            Ok(parts) => parts,
+            Err(why) => return refuse(why),
+        };
+        rest = after;
+        let milliseconds = match unit {
+            "ms" => Some(1),
+            "s" => Some(1_000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            "d" => Some(86_400_000),
+            "" => return refuse("has no unit"),
+            _ => return refuse("has an unknown unit"),
+        };
+        let part = milliseconds
+            .and_then(|unit: u64| number.checked_mul(unit))
+            .map(Duration::from_millis);
+        match part.and_then(|part| total.checked_add(part)) {
+            Some(sum) => total = sum,
+            None => return refuse("is too long"),
+        }
+    }
+    Ok(total)
+}
+
+/// Reads a size in bytes: a whole number with one unit (`B`, `KiB`, `MiB`, `GiB`; `kB`, `MB`, `GB` count in thousands).
+///
+/// # Errors
+/// A sentence saying what is wrong and what would be right.
+pub fn size(text: &str) -> Result<u64, String> {
+    let refuse = |why: &str| Err(format!("`{text}` {why}; expected {SIZE}"));
+    let (number, unit, after) = match split(text.trim()) {
+        Ok(parts) => parts,
+        Err(why) => return refuse(why),
+    };
+    if !after.is_empty() {
+        return refuse("is not a size");
+    }
+    let bytes: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "" => return refuse("has no unit"),
+        _ => return refuse("has an unknown unit"),
+    };
+    match number.checked_mul(bytes) {
+        Some(bytes) => Ok(bytes),
+        None => refuse("is too large"),
+    }
+}
+
+/// Writes a duration the way [`duration`] reads it, in the largest units that fit.
+pub fn show_duration(duration: Duration) -> String {
+    let mut left = duration.as_millis();
+    let mut text = String::new();
+    for (unit, milliseconds) in [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+        ("ms", 1),
+    ] {
+        if left >= milliseconds {
+            text.push_str(&format!("{}{unit}", left / milliseconds));
+            left %= milliseconds;
+        }
+    }
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
+}
+
+/// Writes a size the way [`size`] reads it, in the largest binary unit that divides it.
+pub fn show_size(bytes: u64) -> String {
+    for (unit, size) in [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes >= size && bytes.is_multiple_of(size) {
+            return format!("{}{unit}", bytes / size);
+        }
+    }
+    format!("{bytes}B")
+}
+
+/// The leading number and its unit, and what follows.
+fn split(text: &str) -> Result<(u64, &str, &str), &'static str> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, rest) = text.split_at(digits);
+    if number.is_empty() {
+        return Err("does not start with a number");
+    }
+    let number = number.parse().map_err(|_| "is too large")?;
+    let rest = rest.trim_start();
+    if rest.starts_with(['.', ',']) {
+        return Err("is not a whole number");
+    }
+    let letters = rest
+        .find(|c: char| !c.is_alphabetic())
+        .unwrap_or(rest.len());
+    let (unit, after) = rest.split_at(letters);
+    Ok((number, unit, after.trim_start()))
+}
