@@ -1,6 +1,7 @@
 //! hairpin, a STUN and TURN server.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod net;

@@ -1,3 +1,7 @@
 //! The `hairpin` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hairpin::cli::main()
+}

@@ -1,5 +1,6 @@
 //! Credentials: realm, shared secrets and users. No message here contains a secret.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +13,11 @@ use super::super::secrets::SecretSource;
 use super::super::settings::{Auth, User, UserCredential};
 use super::{HOUR, MINUTE, Problems, plain};
 use crate::auth::secret::Secret;
+use crate::wire::strings;
 
 /// RFC 8489, section 14.3: USERNAME is shorter than 509 bytes.
 const LONGEST_NAME: usize = 508;
-/// RFC 8489, section 14.9: a realm is shorter than 128 characters.
+/// RFC 8489, section 14.9: a realm is shorter than 128 characters, for which we take bytes.
 const LONGEST_REALM: usize = 127;
 
 /// The settings, and whether a secret is written in the document itself.
@@ -92,11 +94,6 @@ fn realm(given: Given<String>, default: String, problems: &mut Problems) -> Stri
             Problem::new(given.span(), "`realm` is empty")
                 .help("the domain of the service will do"),
         );
-    } else if realm.chars().count() > LONGEST_REALM {
-        problems.add(Problem::new(
-            given.span(),
-            format!("`realm` is longer than {LONGEST_REALM} characters"),
-        ));
     } else if realm.contains(['"', '\\']) {
         problems.add(Problem::new(
             given.span(),
@@ -107,8 +104,13 @@ fn realm(given: Given<String>, default: String, problems: &mut Problems) -> Stri
             given.span(),
             "`realm` starts or ends with a space",
         ));
-    } else if let Err(problem) = plain("realm", &given, 4 * LONGEST_REALM) {
-        problems.add(problem);
+    } else if let Err(why) = plain("realm", realm, LONGEST_REALM) {
+        problems.add(Problem::new(given.span(), why));
+    } else if strings::opaque(realm).is_none() {
+        problems.add(Problem::new(
+            given.span(),
+            "`realm` contains characters that RFC 8265 forbids",
+        ));
     }
     given.into_inner()
 }
@@ -152,7 +154,11 @@ fn users(
         } = element.into_inner();
         let name = check_name(name, &span, problems);
         if let Some(name) = &name {
-            names.push((name.span(), name.get_ref().clone()));
+            let prepared = strings::opaque(name.get_ref());
+            names.push((
+                name.span(),
+                prepared.map_or(name.get_ref().clone(), Cow::into_owned),
+            ));
         }
         let place = name.as_ref().map_or(span, Spanned::span);
         let has_key = md5_key.is_some() || sha256_key.is_some();
@@ -169,7 +175,16 @@ fn users(
             }
             Some(password) => sources
                 .resolve(password, problems)
-                .map(|(_, password)| UserCredential::Password(password)),
+                .and_then(|(span, password)| {
+                    let text = password.expose();
+                    let allowed =
+                        strings::opaque(text).is_some() || strings::saslprep(text).is_some();
+                    if !allowed {
+                        let message = "this password contains characters that RFC 8265 forbids";
+                        problems.add(Problem::new(span, message));
+                    }
+                    allowed.then_some(UserCredential::Password(password))
+                }),
             None if has_key => Some(UserCredential::Keys {
                 md5: md5_key.and_then(|given| sources.key("md5_key", given, problems)),
                 sha256: sha256_key.and_then(|given| sources.key("sha256_key", given, problems)),
@@ -198,11 +213,16 @@ fn check_name(given: Given<String>, user: &Range<usize>, problems: &mut Problems
         problems.add(Problem::new(user.clone(), "this user has no `name`"));
         return None;
     };
-    let checked = plain("name", &name, LONGEST_NAME);
+    let checked = plain("name", name.get_ref(), LONGEST_NAME);
     if name.get_ref().is_empty() {
         problems.add(Problem::new(name.span(), "`name` is empty"));
-    } else if let Err(problem) = checked {
-        problems.add(problem);
+    } else if let Err(why) = checked {
+        problems.add(Problem::new(name.span(), why));
+    } else if strings::opaque(name.get_ref()).is_none() {
+        problems.add(Problem::new(
+            name.span(),
+            "`name` contains characters that RFC 8265 forbids",
+        ));
     }
     Some(name)
 }

@@ -162,36 +162,35 @@ impl Problems {
     }
 }
 
-/// A text without control characters of at most `most` bytes.
-fn plain(key: &str, given: &Spanned<String>, most: usize) -> Result<(), Problem> {
-    let text = given.get_ref();
-    let refuse = |why: String| Err(Problem::new(given.span(), format!("`{key}` {why}")));
+/// Whether a text is at most `most` bytes and has no control characters.
+fn plain(key: &str, text: &str, most: usize) -> Result<(), String> {
     if text.len() > most {
-        return refuse(format!(
-            "is {} bytes long; at most {most} fit into a message",
+        return Err(format!(
+            "`{key}` is {} bytes long; at most {most} fit into a message",
             text.len()
         ));
     }
-    if let Some(character) = text.chars().find(|character| character.is_control()) {
-        return refuse(format!(
-            "contains a control character, {}",
+    match text.chars().find(|character| character.is_control()) {
+        Some(character) => Err(format!(
+            "`{key}` contains a control character, {}",
             character.escape_unicode()
-        ));
+        )),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn server(given: document::Server, problems: &mut Problems) -> to::Server {
     let workers = problems.count("workers", given.workers, 0..=1024, 0);
-    let software = given
-        .software
-        .filter(|software| match plain("software", software, 127) {
-            Ok(()) => !software.get_ref().is_empty(),
-            Err(problem) => {
-                problems.add(problem);
-                false
-            }
-        });
+    let software =
+        given.software.filter(
+            |software| match plain("software", software.get_ref(), 127) {
+                Ok(()) => !software.get_ref().is_empty(),
+                Err(why) => {
+                    problems.add(Problem::new(software.span(), why));
+                    false
+                }
+            },
+        );
     to::Server {
         workers: NonZeroUsize::new(workers as usize),
         software: software.map(Spanned::into_inner),

@@ -1,0 +1,196 @@
+//! What an operator should know about settings that are allowed, but may not do what was meant.
+//!
+//! Nothing here is an error; those are the configuration's. Main items: [`advice`], [`Surroundings`].
+
+use std::fs;
+use std::net::IpAddr;
+
+use crate::config::{Settings, Transport};
+use crate::net::addresses::{self, RelayAddress};
+use crate::policy::{PeerFilter, PeerRules, Rule, Verdict};
+
+/// A shared secret with less than this many bytes can be found out from a single credential.
+const SHORT_SECRET: usize = 16;
+
+/// What matters of the machine the server is to run on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Where relay sockets are bound.
+    pub relays: Vec<RelayAddress>,
+    /// The machine's addresses.
+    pub own_addresses: Vec<IpAddr>,
+    /// Largest receive buffer the kernel grants, in bytes, if known.
+    pub receive_limit: Option<usize>,
+    /// Largest send buffer the kernel grants, in bytes, if known.
+    pub send_limit: Option<usize>,
+}
+
+impl Surroundings {
+    /// This machine, with the relay addresses found on it.
+    pub fn of_this_machine(relays: Vec<RelayAddress>) -> Self {
+        let limit = |name: &str| {
+            fs::read_to_string(format!("/proc/sys/net/core/{name}"))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+        };
+        Self {
+            relays,
+            own_addresses: addresses::own().unwrap_or_default(),
+            receive_limit: limit("rmem_max"),
+            send_limit: limit("wmem_max"),
+        }
+    }
+}
+
+/// One sentence for each thing worth knowing, the most important first.
+pub fn advice(settings: &Settings, surroundings: &Surroundings) -> Vec<String> {
+    let mut advice = Vec::new();
+    credentials(settings, &mut advice);
+    reach(settings, surroundings, &mut advice);
+    peers(settings, surroundings, &mut advice);
+    buffers(settings, surroundings, &mut advice);
+    advice
+}
+
+fn credentials(settings: &Settings, advice: &mut Vec<String>) {
+    if settings.auth.users.is_empty() && settings.auth.secrets.is_empty() {
+        advice.push(
+            "nobody can relay: there is no shared secret and no user under [auth]; clients only learn their address"
+                .to_owned(),
+        );
+    }
+    let short = settings
+        .auth
+        .secrets
+        .iter()
+        .filter(|secret| secret.expose().len() < SHORT_SECRET)
+        .count();
+    if short > 0 {
+        advice.push(format!(
+            "{short} of the shared secrets {} shorter than {SHORT_SECRET} bytes and can be guessed from a credential; \
+             `openssl rand -base64 32` makes a good one",
+            if short == 1 { "is" } else { "are" }
+        ));
+    }
+}
+
+fn reach(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<String>) {
+    if settings
+        .listeners
+        .iter()
+        .all(|listener| listener.address.ip().is_loopback())
+    {
+        advice.push(
+            "only this machine can reach the server: all listeners are on loopback addresses"
+                .to_owned(),
+        );
+    }
+    for relay in &surroundings.relays {
+        let (address, public) = (relay.address, relay.public());
+        let Some(kind) = confined(public) else {
+            continue;
+        };
+        advice.push(if relay.external.is_some() {
+            format!("external address {public} is {kind}: peers elsewhere cannot reach it")
+        } else if address.is_loopback() {
+            format!("relay address {address} is a loopback address: only peers on this machine can reach it")
+        } else {
+            format!(
+                "relay address {address} is {kind} and has no `external`: peers elsewhere cannot reach it; behind 1:1 NAT, \
+                 set `external` under [[relay.address]] to the public address"
+            )
+        });
+    }
+    let ports = settings.relay.ports;
+    for listener in settings
+        .listeners
+        .iter()
+        .filter(|listener| listener.transport == Transport::Udp)
+    {
+        let port = listener.address.port();
+        if ports.contains(port) {
+            advice.push(format!(
+                "the udp listener on {} is among the relay ports {ports}",
+                listener.address
+            ));
+        }
+    }
+    if let Some(address) = settings
+        .metrics
+        .address
+        .filter(|address| !address.ip().is_loopback())
+    {
+        advice.push(format!(
+            "metrics on {address} can be read by everyone who reaches that address"
+        ));
+    }
+}
+
+/// What keeps an address from being reached from elsewhere.
+fn confined(address: IpAddr) -> Option<&'static str> {
+    if address.is_loopback() {
+        return Some("a loopback address");
+    }
+    match address {
+        IpAddr::V4(ip) if ip.is_private() => Some("private"),
+        IpAddr::V4(ip) if ip.is_link_local() => Some("link-local"),
+        // RFC 6598: shared by the customers of a provider.
+        IpAddr::V4(ip) if matches!(ip.octets(), [100, 64..=127, ..]) => {
+            Some("a provider's shared address")
+        }
+        IpAddr::V6(ip) if ip.is_unique_local() => Some("private"),
+        _ => None,
+    }
+}
+
+fn peers(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<String>) {
+    let peers = &settings.peers;
+    let filter = PeerFilter::new(PeerRules {
+        allow: peers.allow.clone(),
+        deny: peers.deny.clone(),
+        nat64_prefixes: peers.nat64_prefixes.clone(),
+        own_addresses: surroundings.own_addresses.clone(),
+        ..PeerRules::default()
+    });
+    for opened in filter.opened_ranges() {
+        advice.push(format!(
+            "clients can reach {} through the relay ({}), because `allow` under [peers] says so",
+            opened.entry, opened.range.title
+        ));
+    }
+    for entry in &peers.allow {
+        if let Verdict::Deny(reason) = filter.judge_address(entry.addr())
+            && !matches!(reason.rule, Rule::OwnAddress)
+        {
+            advice.push(format!("`allow` entry {entry} does not help: {reason}"));
+        }
+    }
+}
+
+fn buffers(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<String>) {
+    let sockets = &settings.sockets;
+    let asked = [
+        (
+            "receive",
+            "rmem_max",
+            sockets.receive_buffer.max(sockets.relay_receive_buffer),
+            surroundings.receive_limit,
+        ),
+        (
+            "send",
+            "wmem_max",
+            sockets.send_buffer.max(sockets.relay_send_buffer),
+            surroundings.send_limit,
+        ),
+    ];
+    for (what, name, asked, limit) in asked {
+        if let Some(limit) = limit.filter(|limit| *limit < asked) {
+            advice.push(format!(
+                "the kernel grants {what} buffers of {limit} bytes, {asked} are set: bursts will be lost; \
+                 `sysctl -w net.core.{name}={asked}` lifts the limit (or run with CAP_NET_ADMIN)"
+            ));
+        }
+    }
+}

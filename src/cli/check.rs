@@ -1,0 +1,122 @@
+//! `hairpin check`: is a configuration right, and what would clients see?
+//!
+//! Opens no listener, so that it can be asked beside a running server.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use super::advice::{Surroundings, advice};
+use super::ice_servers::urls;
+use crate::config::{Loaded, Settings, UserCredential};
+use crate::net::addresses::{self, RelayAddress};
+
+/// What `hairpin check` is given.
+#[derive(Args)]
+pub(super) struct CheckArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", env = "HAIRPIN_CONFIG")]
+    config: PathBuf,
+}
+
+pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
+    let loaded = super::load(&args.config)?;
+    let relays = addresses::relays(&loaded.settings.relay)
+        .map_err(|error| Failure::new(format!("{}: {error}", args.config.display())))?;
+    super::print(&report(&loaded, relays))
+}
+
+fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
+    let settings = &loaded.settings;
+    let surroundings = Surroundings::of_this_machine(relays);
+    let mut sections = vec![
+        (
+            "listeners",
+            settings
+                .listeners
+                .iter()
+                .map(|at| format!("{} {}", at.transport, at.address))
+                .collect(),
+        ),
+        (
+            "relay addresses",
+            surroundings
+                .relays
+                .iter()
+                .map(|relay| show_relay(relay, settings))
+                .collect(),
+        ),
+        ("credentials", credentials(settings)),
+        (
+            "clients use",
+            urls(&settings.listeners, &[], &surroundings.relays),
+        ),
+        (
+            "metrics",
+            vec![
+                settings
+                    .metrics
+                    .address
+                    .map_or("off".to_owned(), |at| format!("http://{at}/metrics")),
+            ],
+        ),
+    ];
+    let mut warnings = advice(settings, &surroundings);
+    if loaded.readable_secrets {
+        warnings.insert(
+            0,
+            format!(
+                "every user of this machine can read the secrets in {}: chmod o-r",
+                loaded.path.display()
+            ),
+        );
+    }
+    if !warnings.is_empty() {
+        sections.push(("warnings", warnings));
+    }
+    let mut text = format!("{}: no mistakes found\n", loaded.path.display());
+    for (title, lines) in sections {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\n{title}");
+        for line in lines {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    text
+}
+
+fn show_relay(relay: &RelayAddress, settings: &Settings) -> String {
+    let ports = settings.relay.ports;
+    let bound = match relay.external {
+        Some(external) if external != relay.address => format!(", here bound to {}", relay.address),
+        _ => String::new(),
+    };
+    format!(
+        "{}, ports {ports} ({} of them){bound}",
+        relay.public(),
+        ports.count()
+    )
+}
+
+/// How many credentials of each kind, and none of them.
+fn credentials(settings: &Settings) -> Vec<String> {
+    let auth = &settings.auth;
+    let with_password =
+        |credential: &UserCredential| matches!(credential, UserCredential::Password(_));
+    let passwords = auth
+        .users
+        .iter()
+        .filter(|user| with_password(&user.credential))
+        .count();
+    vec![
+        format!("realm {}", auth.realm),
+        format!("shared secrets: {}", auth.secrets.len()),
+        format!(
+            "users: {} with a password, {} with keys",
+            passwords,
+            auth.users.len() - passwords
+        ),
+    ]
+}

@@ -1,0 +1,139 @@
+//! `hairpin credentials`: an ephemeral credential, as an application would make it.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use clap::Args;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
+
+use super::Failure;
+use super::ice_servers::{Host, IceServers, urls};
+use crate::auth::secret::Secret;
+use crate::config::{self, Settings, units};
+use crate::net::addresses;
+
+/// RFC 8489, section 14.3: USERNAME is shorter than 509 bytes.
+const LONGEST_NAME: usize = 508;
+
+/// What `hairpin credentials` is given.
+#[derive(Args)]
+pub(super) struct CredentialsArgs {
+    /// Configuration file, for its first shared secret and its listeners
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "HAIRPIN_CONFIG",
+        required_unless_present = "secret_file"
+    )]
+    config: Option<PathBuf>,
+    /// File with the shared secret, in place of the configuration's
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// User the credential is for; shows in logs and counts for limits
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// How long it is good for
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = ttl)]
+    ttl: Duration,
+    /// Name or IP address by which clients reach the server; may be repeated. Without it, the addresses of the listeners
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<Host>,
+    /// Print nothing but the JSON, on one line
+    #[arg(long)]
+    json: bool,
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = units::duration(text)?;
+    if ttl < Duration::from_secs(1) || ttl > Duration::from_secs(366 * 24 * 3600) {
+        return Err("expected \"1s\" to \"366d\"".to_owned());
+    }
+    Ok(ttl)
+}
+
+pub(super) fn main(args: &CredentialsArgs) -> Result<(), Failure> {
+    let settings = match &args.config {
+        Some(path) => super::load(path)?.settings,
+        None => Settings::default(),
+    };
+    let secret = match &args.secret_file {
+        Some(path) => config::read_secret_file(path).map_err(Failure::usage)?,
+        None => settings.auth.secrets.first().cloned().ok_or_else(|| {
+            Failure::new("this configuration has no shared secret; set `secrets` under [auth], or give --secret-file")
+        })?,
+    };
+    let relays = if args.hosts.is_empty() {
+        addresses::relays(&settings.relay)
+            .map_err(|error| Failure::new(format!("{error}; or give --host")))?
+    } else {
+        Vec::new()
+    };
+    let urls = urls(&settings.listeners, &args.hosts, &relays);
+    if urls.is_empty() {
+        return Err(Failure::new(
+            "no listener can be reached by these hosts: they are of another IP version",
+        ));
+    }
+    let expiry = SystemTime::now() + args.ttl;
+    let expiry = expiry
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let user = args.user.as_deref().filter(|user| !user.is_empty());
+    let (username, password) = mint(&secret, user, expiry);
+    if username.len() > LONGEST_NAME {
+        return Err(Failure::usage(format!(
+            "`{username}` is longer than {LONGEST_NAME} bytes, the most a message takes"
+        )));
+    }
+    let servers = IceServers::new(urls, username.as_str(), password.as_str());
+    super::print(&if args.json {
+        format!("{}\n", servers.to_json())
+    } else {
+        format!(
+            "username  {username}\npassword  {password}\ngood for  {}\n\n{}\n",
+            units::show_duration(args.ttl),
+            servers.to_json_pretty()
+        )
+    })
+}
+
+/// A user name that says until when it is good, in Unix seconds, and the password that proves it was made with the
+/// secret.
+fn mint(secret: &Secret, user: Option<&str>, expiry: u64) -> (String, String) {
+    let username = match user {
+        Some(user) => format!("{expiry}:{user}"),
+        None => expiry.to_string(),
+    };
+    // HMAC takes keys of any length, so there is always a password.
+    let password = Hmac::<Sha1>::new_from_slice(secret.expose().as_bytes())
+        .map(|mac| {
+            BASE64_STANDARD.encode(
+                mac.chain_update(username.as_bytes())
+                    .finalize()
+                    .into_bytes(),
+            )
+        })
+        .unwrap_or_default();
+    (username, password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minted_passwords_are_those_other_servers_compute() {
+        let secret = Secret::from("north");
+        let (username, password) = mint(&secret, Some("alice"), 1_893_456_000);
+        assert_eq!(username, "1893456000:alice");
+        assert_eq!(password, "MME/7rvfb/gOjpkB59+7AxlCLvk=");
+        let (username, password) = mint(&secret, None, 1_893_456_000);
+        assert_eq!(username, "1893456000");
+        assert_eq!(password, "sqdTDrNuKKg7b57nGt21S56Eu5s=");
+    }
+}

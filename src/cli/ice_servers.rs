@@ -1,0 +1,161 @@
+//! The `iceServers` object a web page gives to `RTCPeerConnection`: this server's URLs (RFC 7064, RFC 7065) and a
+//! credential.
+//!
+//! Main items: [`IceServers`], [`urls`], [`Host`].
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::config::{Family, Listener, Transport};
+use crate::net::addresses::RelayAddress;
+
+/// `{"iceServers":[{"urls":[…],"username":…,"credential":…}]}`. Contains a credential: print it only where asked to.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct IceServers {
+    #[serde(rename = "iceServers")]
+    servers: [IceServer; 1],
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize)]
+struct IceServer {
+    urls: Vec<String>,
+    username: String,
+    credential: String,
+}
+
+impl IceServers {
+    /// One server with its URLs and the credential for it.
+    pub fn new(
+        urls: Vec<String>,
+        username: impl Into<String>,
+        credential: impl Into<String>,
+    ) -> Self {
+        Self {
+            servers: [IceServer {
+                urls,
+                username: username.into(),
+                credential: credential.into(),
+            }],
+        }
+    }
+
+    /// On one line, for programs.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// On several lines, for people to paste.
+    pub fn to_json_pretty(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+/// A name or an IP address in a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A DNS name.
+    Name(String),
+    /// An IP address; IPv6 is displayed in brackets.
+    Ip(IpAddr),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(text);
+        if let Ok(ip) = bare.parse() {
+            return Ok(Self::Ip(ip));
+        }
+        if text.contains(':') {
+            return Err(
+                "expected a name or an IP address alone; ports come from the listeners".to_owned(),
+            );
+        }
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
+        if text
+            .strip_suffix('.')
+            .unwrap_or(text)
+            .split('.')
+            .all(is_label)
+        {
+            Ok(Self::Name(text.to_owned()))
+        } else {
+            Err("expected a host name or an IP address".to_owned())
+        }
+    }
+}
+
+/// The URLs by which clients reach these listeners, each once.
+///
+/// `hosts` are the names to use; without any, the addresses of the listeners themselves, where a wildcard listener and a
+/// listener behind 1:1 NAT are reached by what `relays` says is the public address.
+pub fn urls(listeners: &[Listener], hosts: &[Host], relays: &[RelayAddress]) -> Vec<String> {
+    let mut reached: Vec<(Host, u16, Transport)> = Vec::new();
+    for listener in listeners {
+        for host in hosts_of(listener, hosts, relays) {
+            reached.push((host, listener.address.port(), listener.transport));
+        }
+    }
+    let mut urls = Vec::new();
+    for (host, port, _) in &reached {
+        let has = |transport| reached.contains(&(host.clone(), *port, transport));
+        let mut add = |url: String| {
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        };
+        if has(Transport::Udp) {
+            add(format!("stun:{host}:{port}"));
+            add(format!("turn:{host}:{port}?transport=udp"));
+        }
+        if has(Transport::Tcp) {
+            add(format!("turn:{host}:{port}?transport=tcp"));
+        }
+    }
+    urls
+}
+
+fn hosts_of(listener: &Listener, hosts: &[Host], relays: &[RelayAddress]) -> Vec<Host> {
+    let ip = listener.address.ip();
+    let fits = |other: IpAddr| Family::of(other) == Family::of(ip);
+    if !hosts.is_empty() {
+        let fits = |host: &&Host| !matches!(host, Host::Ip(other) if !fits(*other));
+        return hosts.iter().filter(fits).cloned().collect();
+    }
+    let addresses: Vec<IpAddr> = if ip.is_unspecified() {
+        relays
+            .iter()
+            .map(RelayAddress::public)
+            .filter(|public| fits(*public))
+            .collect()
+    } else {
+        let public = relays
+            .iter()
+            .find(|relay| relay.address == ip)
+            .map_or(ip, RelayAddress::public);
+        vec![public]
+    };
+    addresses.into_iter().map(Host::Ip).collect()
+}
