@@ -1,14 +1,345 @@
 //! `hairpin run`: the server itself.
 
+use super::advice::{Surroundings, advice};
+use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs};
+use crate::admin;
+use crate::auth::{
+    AuthSettings, Authenticator, Credential, NonceKeys, Secret, User, mint_ephemeral,
+};
+use crate::config::{Listener, Settings, Transport, UserCredential};
+use crate::engine::{self, RelayPool, Rules, Shared};
+use crate::net::addresses::{self, RelayAddress};
+use crate::net::clock::Clock;
+use crate::net::socket::Buffers;
+use crate::net::{ListenerAddress, NetSettings, Server, StreamSettings, descriptors, random_seed};
+use crate::policy::{self, PeerFilter, PeerRules, Quotas};
+use crate::telemetry::{self, Metrics};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+/// How long the credential of a trial is good.
+const TRIAL_LIFETIME: u64 = 24 * 3600;
+
+/// How often is looked whether all workers still run.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
 /// Where the configuration is wrong or the server cannot start.
 pub fn main(args: &RunArgs) -> Result<(), Failure> {
-    if let Some(path) = &args.config {
-        super::load(path)?;
+    let (mut settings, is_trial) = match &args.config {
+        Some(path) => (super::load(path)?.settings, false),
+        None => (Settings::default(), true),
+    };
+    let trial_secret = if is_trial {
+        // Never stored: a new one each time.
+        let secret = BASE64_URL_SAFE_NO_PAD.encode(random_seed().map_err(fatal)?);
+        settings.auth.secrets = vec![Secret::from(secret.as_str())];
+        Some(secret)
+    } else {
+        None
+    };
+    telemetry::log::start(&settings.log).map_err(fatal)?;
+    let relays = addresses::relays(&settings.relay).map_err(fatal)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(fatal)?;
+    runtime.block_on(async {
+        let metrics_listener = match settings.metrics.address {
+            None => None,
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
+                Failure::new(format!("cannot serve metrics on {address}: {error}"))
+            })?),
+        };
+        // Registered before anything runs, so that no signal is missed.
+        let mut terminate = signal(SignalKind::terminate()).map_err(fatal)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(fatal)?;
+
+        let clock = Clock::start();
+        let shared = shared(&settings, &relays)?;
+        let descriptors = descriptors::raise_limit();
+        let server = Server::start(net_settings(&settings), &shared, clock).map_err(fatal)?;
+        let metrics = Metrics::new(server.counters().to_vec(), shared.relays.clone(), clock)
+            .map_err(fatal)?;
+
+        announce(&settings, &server, &relays, descriptors);
+        if let Some(secret) = trial_secret {
+            let expiry = clock.now().unix + TRIAL_LIFETIME;
+            let (username, password) = mint_ephemeral(secret.as_bytes(), Some("trial"), expiry);
+            let urls = urls(&listening(&server), &[], &relays);
+            let servers = IceServers::new(urls, username, password);
+            super::print(&if args.json {
+                format!("{}\n", servers.to_json())
+            } else {
+                trial_text(&server, &relays, &servers)
+            })?;
+        } else if args.json {
+            super::print(&start_json(&server, &relays))?;
+        }
+
+        let serve_metrics = async {
+            match metrics_listener {
+                Some(listener) => admin::serve(listener, metrics).await,
+                None => std::future::pending().await,
+            }
+        };
+        let outcome = tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            failed = serve_metrics => Err(Failure::new(format!("metrics cannot be served any more: {failed:?}"))),
+            () = until_a_worker_ends(&server) => Err(Failure::new("a worker ended")),
+        };
+        info!("stopping");
+        let stopped = server.stop();
+        if let Err(reason) = &stopped {
+            error!(%reason, "a worker failed");
+        }
+        outcome.and(stopped.map_err(fatal))
+    })
+}
+
+fn fatal(error: impl std::fmt::Display) -> Failure {
+    Failure::new(error.to_string())
+}
+
+async fn until_a_worker_ends(server: &Server) {
+    while server.is_running() {
+        tokio::time::sleep(WATCH).await;
     }
-    Err(Failure::new("this build cannot run the server yet"))
+}
+
+/// What all workers go by.
+fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failure> {
+    let auth = &settings.auth;
+    let users = auth
+        .users
+        .iter()
+        .map(|user| User {
+            name: user.name.clone(),
+            credential: match &user.credential {
+                UserCredential::Password(password) => Credential::Password(password.clone()),
+                UserCredential::Keys { md5, sha256 } => Credential::Keys {
+                    md5: md5.clone(),
+                    sha256: sha256.clone(),
+                },
+            },
+        })
+        .collect();
+    let authenticator = Authenticator::new(AuthSettings {
+        realm: auth.realm.clone(),
+        users,
+        secrets: auth.secrets.clone(),
+    })
+    .map_err(fatal)?;
+    let rules = Rules {
+        authenticator,
+        nonces: NonceKeys::new(random_seed().map_err(fatal)?, seconds(auth.nonce_lifetime)),
+        filter: filter(settings, relays),
+        default_lifetime: seconds(settings.allocation.default_lifetime),
+        max_lifetime: seconds(settings.allocation.max_lifetime),
+        max_permissions: settings.limits.permissions_per_allocation as usize,
+        max_channels: settings.limits.channels_per_allocation as usize,
+        software: settings.server.software.clone().unwrap_or_default(),
+    };
+    let limits = &settings.limits;
+    let ports = settings.relay.ports;
+    let addresses: Vec<_> = relays
+        .iter()
+        .map(|relay| engine::RelayAddress {
+            local: relay.address,
+            external: relay.public(),
+        })
+        .collect();
+    Ok(Shared {
+        rules: Arc::new(rules),
+        quotas: Quotas::new(policy::Limits {
+            total: limits.allocations.unwrap_or(0),
+            per_user: limits.allocations_per_user.unwrap_or(0),
+            per_source: limits.allocations_per_source.unwrap_or(0),
+        }),
+        relays: Arc::new(RelayPool::new(
+            &addresses,
+            ports.first()..=ports.last(),
+            settings.relay.quarantine,
+        )),
+    })
+}
+
+fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
+    let peers = &settings.peers;
+    let mut own_addresses = addresses::own().unwrap_or_default();
+    own_addresses.extend(relays.iter().filter_map(|relay| relay.external));
+    let mut own_sockets: Vec<_> = settings.listeners.iter().map(|l| l.address).collect();
+    own_sockets.extend(settings.metrics.address);
+    // Behind 1:1 NAT a listener is also what its address looks like from outside.
+    let outside: Vec<_> = own_sockets
+        .iter()
+        .flat_map(|socket| {
+            relays
+                .iter()
+                .filter(|relay| relay.address == socket.ip())
+                .filter_map(|relay| relay.external)
+                .map(|external| std::net::SocketAddr::new(external, socket.port()))
+        })
+        .collect();
+    own_sockets.extend(outside);
+    let ports = settings.relay.ports;
+    PeerFilter::new(PeerRules {
+        allow: peers.allow.clone(),
+        deny: peers.deny.clone(),
+        nat64_prefixes: peers.nat64_prefixes.clone(),
+        own_addresses,
+        own_sockets,
+        relay_addresses: relays
+            .iter()
+            .flat_map(|relay| [relay.address, relay.public()])
+            .collect(),
+        relay_ports: ports.first()..=ports.last(),
+    })
+}
+
+fn net_settings(settings: &Settings) -> NetSettings {
+    let workers = settings.server.workers.map_or_else(
+        || std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        NonZeroUsize::get,
+    );
+    let (sockets, tcp) = (&settings.sockets, &settings.tcp);
+    NetSettings {
+        listeners: settings
+            .listeners
+            .iter()
+            .map(|listener| ListenerAddress {
+                transport: match listener.transport {
+                    Transport::Udp => engine::Transport::Udp,
+                    Transport::Tcp => engine::Transport::Tcp,
+                },
+                address: listener.address,
+            })
+            .collect(),
+        workers,
+        listener_buffers: Buffers {
+            receive: sockets.receive_buffer,
+            send: sockets.send_buffer,
+        },
+        relay_buffers: Buffers {
+            receive: sockets.relay_receive_buffer,
+            send: sockets.relay_send_buffer,
+        },
+        stream: StreamSettings {
+            auth_timeout: tcp.auth_timeout,
+            idle_timeout: tcp.idle_timeout,
+            max_connections: tcp.max_connections,
+            send_buffer: tcp.send_buffer,
+        },
+    }
+}
+
+/// Where the server listens, with the ports it got.
+fn listening(server: &Server) -> Vec<Listener> {
+    server
+        .listeners()
+        .iter()
+        .map(|listener| Listener {
+            transport: match listener.transport {
+                engine::Transport::Udp => Transport::Udp,
+                engine::Transport::Tcp => Transport::Tcp,
+            },
+            address: listener.address,
+        })
+        .collect()
+}
+
+/// Tells the log what runs, and what may not do what was meant.
+fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descriptors: u64) {
+    for listener in server.listeners() {
+        info!(
+            transport = listener.transport.name(),
+            address = %listener.address,
+            "listening"
+        );
+    }
+    for relay in relays {
+        info!(
+            address = %relay.address,
+            external = %relay.public(),
+            ports = %settings.relay.ports,
+            "relaying"
+        );
+    }
+    if let Some(address) = settings.metrics.address {
+        info!(%address, path = "/metrics", "serving metrics");
+    }
+    // What was granted counts here, not what the kernel would say without our rights.
+    let surroundings = Surroundings {
+        receive_limit: server.receive_buffer(),
+        send_limit: None,
+        ..Surroundings::of_this_machine(relays.to_vec())
+    };
+    for sentence in advice(settings, &surroundings) {
+        warn!("{sentence}");
+    }
+    let ports = u64::from(settings.relay.ports.count()) * relays.len() as u64;
+    if descriptors < ports {
+        info!(
+            descriptors,
+            ports, "fewer descriptors than relay ports: allocations end at the former"
+        );
+    }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        workers = server.counters().len(),
+        "ready"
+    );
+}
+
+/// What `--json` prints with a configuration: where the server can be reached.
+fn start_json(server: &Server, relays: &[RelayAddress]) -> String {
+    let urls = urls(&listening(server), &[], relays);
+    format!("{}\n", serde_json::json!({ "urls": urls }))
+}
+
+fn trial_text(server: &Server, relays: &[RelayAddress], servers: &IceServers) -> String {
+    let mut text = String::from(
+        "\nhairpin is running without a configuration, for trying out: the credential below is made up\n\
+         for this run, good for a day, and gone when it ends. `hairpin check -c FILE` and\n\
+         config/hairpin.toml help to write a configuration for real use.\n\n",
+    );
+    // Writing to a String cannot fail.
+    for listener in server.listeners() {
+        let _ = writeln!(
+            text,
+            "  listening  {:4} {}",
+            listener.transport.name(),
+            listener.address
+        );
+    }
+    for relay in relays {
+        let _ = writeln!(text, "  relaying   from {}", relay.public());
+    }
+    let _ = writeln!(
+        text,
+        "\nPaste this into `new RTCPeerConnection(…)`:\n\n{}\n\n\
+         Peers with private or loopback addresses are denied, as they should be on the Internet. Two clients\n\
+         that both use this server reach each other all the same. To relay to other programs on one machine\n\
+         or in a LAN, allow their addresses in a configuration:\n\n\
+         \x20   [peers]\n\
+         \x20   allow = [\"127.0.0.0/8\", \"192.168.0.0/16\"]\n",
+        servers.to_json_pretty()
+    );
+    text
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }

@@ -199,6 +199,12 @@ impl Engine {
         }
     }
 
+    /// Whether a client has an allocation, over or not.
+    #[must_use]
+    pub fn has_allocation(&self, client: &FiveTuple) -> bool {
+        self.find(client).is_some()
+    }
+
     /// How many allocations there are.
     #[must_use]
     pub fn allocation_count(&self) -> usize {

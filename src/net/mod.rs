@@ -1,3 +1,292 @@
-//! Sockets and addresses.
+//! Sockets: workers, batched UDP, streams and relay sockets.
+//!
+//! A [`Server`] binds everything first and only then starts its workers, so that it runs whole or not at all. A worker
+//! is one thread with a runtime and an engine of its own; workers share nothing but what [`crate::engine::Shared`]
+//! names and the rings between them.
+//!
+//! This is the only room with `unsafe`: system calls the standard library does not have, each block with its reason.
 
 pub mod addresses;
+pub mod clock;
+pub mod descriptors;
+mod mailbox;
+mod outbox;
+mod receiver;
+mod relay_set;
+mod report;
+mod send_queue;
+mod sockaddr;
+pub mod socket;
+mod stream;
+mod tasks;
+mod worker;
+
+use crate::engine::{Counters, Engine, Shared, Transport, WorkerId};
+use clock::Clock;
+use socket::Buffers;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerAddress {
+    /// The transport.
+    pub transport: Transport,
+    /// The address. A wildcard answers from the address it was asked on; an IPv6 one is for IPv6 only.
+    pub address: SocketAddr,
+}
+
+/// How stream connections are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// How long a new connection may take to its first request, and any to finish a frame it began.
+    pub auth_timeout: Duration,
+    /// How long a connection without an allocation may be silent.
+    pub idle_timeout: Duration,
+    /// How many connections the process has at most.
+    pub max_connections: usize,
+    /// How many bytes of media wait for a slow client; the oldest go first.
+    pub send_buffer: usize,
+}
+
+/// What the sockets are like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetSettings {
+    /// Where to listen.
+    pub listeners: Vec<ListenerAddress>,
+    /// How many workers; at least one.
+    pub workers: usize,
+    /// The buffers of UDP listeners.
+    pub listener_buffers: Buffers,
+    /// The buffers of relays.
+    pub relay_buffers: Buffers,
+    /// Stream connections.
+    pub stream: StreamSettings,
+}
+
+/// Why a server did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address could not be had.
+    #[error("cannot listen on {address} ({}): {}", .transport.name(), Explained(.error))]
+    Listen {
+        /// The transport.
+        transport: Transport,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A relay address is not one of this host.
+    #[error("cannot relay from {address}: {}", Explained(.error))]
+    Relay {
+        /// The address.
+        address: IpAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The system has no thread or no descriptor to start with.
+    #[error("cannot start a worker: {0}")]
+    Worker(io::Error),
+    /// No random numbers.
+    #[error("the system has no random numbers to give")]
+    Random,
+}
+
+/// An error of the system with what it mostly means here.
+struct Explained<'a>(&'a io::Error);
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.kind() {
+            io::ErrorKind::AddrInUse => {
+                f.write_str("the address is in use; is another server running on it?")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                f.write_str("no interface of this host has that address")
+            }
+            io::ErrorKind::PermissionDenied => {
+                f.write_str("permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE")
+            }
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+/// The TCP listeners of one worker, and how many UDP listeners it has.
+struct WorkerSockets {
+    udp_count: usize,
+    tcp: Vec<(TcpListener, SocketAddr)>,
+}
+
+/// A running server.
+pub struct Server {
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    stop: watch::Sender<bool>,
+    counters: Vec<Arc<Counters>>,
+    listeners: Vec<ListenerAddress>,
+    receive_buffer: Option<usize>,
+}
+
+impl Server {
+    /// Binds all sockets and starts the workers.
+    ///
+    /// # Errors
+    /// A [`StartError`] that names the first address that could not be had.
+    pub fn start(
+        settings: NetSettings,
+        shared: &Shared,
+        clock: Clock,
+    ) -> Result<Server, StartError> {
+        for relay in shared.relays.addresses() {
+            socket::check_free(SocketAddr::new(relay.local, 0), false).map_err(|error| {
+                StartError::Relay {
+                    address: relay.local,
+                    error,
+                }
+            })?;
+        }
+        let mut listeners = settings.listeners.clone();
+        for listener in &settings.listeners {
+            if listener.address.port() != 0 {
+                let is_stream = listener.transport.is_stream();
+                socket::check_free(listener.address, is_stream)
+                    .map_err(|error| listener.failed(error))?;
+            }
+        }
+        let count = settings.workers.max(1);
+        let settings = Arc::new(settings);
+        let (stop, stopped) = watch::channel(false);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let mut prepared = Vec::new();
+        let mut receive_buffer = None;
+        for (number, mailbox) in mailbox::mailboxes(count).into_iter().enumerate() {
+            let mut udp = Vec::new();
+            let mut tcp = Vec::new();
+            for listener in &mut listeners {
+                let address = listener.address;
+                let bound = match listener.transport {
+                    Transport::Udp => socket::udp_listener(address, settings.listener_buffers)
+                        .and_then(|socket| {
+                            let bound = socket.local_addr()?;
+                            receive_buffer = Some(socket::granted_receive_buffer(&socket));
+                            udp.push(worker::Listener {
+                                socket,
+                                address: bound,
+                            });
+                            Ok(bound)
+                        }),
+                    Transport::Tcp => socket::tcp_listener(address).and_then(|socket| {
+                        let bound = socket.local_addr()?;
+                        tcp.push((socket, bound));
+                        Ok(bound)
+                    }),
+                };
+                // Where the system chose the port, the other workers need the same.
+                listener.address = bound.map_err(|error| listener.failed(error))?;
+            }
+            prepared.push((number, udp, tcp, mailbox));
+        }
+
+        let mut server = Server {
+            threads: Vec::new(),
+            stop,
+            counters: Vec::new(),
+            listeners,
+            receive_buffer,
+        };
+        for (number, udp, tcp, mailbox) in prepared {
+            let counters = Arc::new(Counters::default());
+            server.counters.push(counters.clone());
+            let seed = random_seed()?;
+            let (shared, settings) = (shared.clone(), settings.clone());
+            let (connections, stopped) = (connections.clone(), stopped.clone());
+            let run = move || {
+                let id = WorkerId(number as u32);
+                let engine = Engine::new(id, shared, counters, seed);
+                let sockets = WorkerSockets {
+                    udp_count: udp.len(),
+                    tcp,
+                };
+                let worker = worker::Worker::new(engine, clock, settings, udp, mailbox)?;
+                tasks::run(worker, sockets, &connections, stopped)
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(run)
+                .map_err(StartError::Worker)?;
+            server.threads.push(thread);
+        }
+        Ok(server)
+    }
+
+    /// Where it listens, with the ports the system chose.
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerAddress] {
+        &self.listeners
+    }
+
+    /// The counters of the workers, in their order.
+    #[must_use]
+    pub fn counters(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// The receive buffer UDP listeners got, in bytes; `None` without such listeners.
+    #[must_use]
+    pub const fn receive_buffer(&self) -> Option<usize> {
+        self.receive_buffer
+    }
+
+    /// Whether all workers still run.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Ends all allocations and stops the workers.
+    ///
+    /// # Errors
+    /// What a worker failed with, if one did.
+    pub fn stop(self) -> io::Result<()> {
+        // There is no receiver left when all workers have failed already.
+        let _ = self.stop.send(true);
+        let mut result = Ok(());
+        for thread in self.threads {
+            let outcome = thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+            result = result.and(outcome);
+        }
+        result
+    }
+}
+
+impl ListenerAddress {
+    fn failed(&self, error: io::Error) -> StartError {
+        StartError::Listen {
+            transport: self.transport,
+            address: self.address,
+            error,
+        }
+    }
+}
+
+/// Random numbers of the operating system.
+///
+/// # Errors
+/// [`StartError::Random`] when it has none.
+pub fn random_seed() -> Result<[u8; 32], StartError> {
+    use rand::TryRng;
+    let mut seed = [0; 32];
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut seed)
+        .map_err(|_| StartError::Random)?;
+    Ok(seed)
+}

@@ -18,6 +18,12 @@ macro_rules! error_codes {
                 match self { $(ErrorCode::$name => $code,)* }
             }
 
+            /// The number as text, for labels.
+            #[must_use]
+            pub const fn digits(self) -> &'static str {
+                match self { $(ErrorCode::$name => stringify!($code),)* }
+            }
+
             /// The reason phrase its RFC recommends.
             #[must_use]
             pub const fn reason(self) -> &'static str {

@@ -1,0 +1,107 @@
+//! The relay sockets of a worker, in an epoll set of their own.
+//!
+//! The worker's runtime watches one descriptor, the set's, however many relays there are, and no task belongs to any of
+//! them.
+
+use super::socket::{self, Buffers};
+use crate::engine::RelayId;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// How many ready sockets are asked for at once.
+const EVENTS: usize = 64;
+
+pub(super) struct RelaySet {
+    epoll: OwnedFd,
+    sockets: Vec<Option<UdpSocket>>,
+    events: Vec<libc::epoll_event>,
+}
+
+impl RelaySet {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: the call takes no pointers; a non-negative result is a new descriptor that nobody else owns.
+        #[allow(unsafe_code)]
+        let epoll = unsafe {
+            let descriptor = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+            if descriptor < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(descriptor)
+        };
+        Ok(RelaySet {
+            epoll,
+            sockets: Vec::new(),
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
+        })
+    }
+
+    /// A second descriptor of the set, readable when any of its sockets is.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.epoll.try_clone()
+    }
+
+    /// Binds a relay's socket and watches it.
+    pub fn open(
+        &mut self,
+        relay: RelayId,
+        address: SocketAddr,
+        buffers: Buffers,
+    ) -> io::Result<()> {
+        let socket = socket::relay(address, buffers)?;
+        let mut event = libc::epoll_event {
+            events: libc::EPOLLIN as u32,
+            u64: u64::from(relay.0),
+        };
+        // SAFETY: both descriptors are open, and the event is only read during the call.
+        #[allow(unsafe_code)]
+        let result = unsafe {
+            libc::epoll_ctl(
+                self.epoll.as_raw_fd(),
+                libc::EPOLL_CTL_ADD,
+                socket.as_raw_fd(),
+                &raw mut event,
+            )
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let place = relay.0 as usize;
+        if self.sockets.len() <= place {
+            self.sockets.resize_with(place + 1, || None);
+        }
+        self.sockets[place] = Some(socket);
+        Ok(())
+    }
+
+    /// Closes a relay's socket, which takes it out of the set too.
+    pub fn close(&mut self, relay: RelayId) {
+        if let Some(slot) = self.sockets.get_mut(relay.0 as usize) {
+            *slot = None;
+        }
+    }
+
+    pub fn get(&self, relay: RelayId) -> Option<&UdpSocket> {
+        self.sockets.get(relay.0 as usize)?.as_ref()
+    }
+
+    /// Asks which relays have something to read, without waiting; how many [`RelaySet::ready`] knows of.
+    pub fn poll(&mut self) -> io::Result<usize> {
+        // SAFETY: the events vector has room for as many as are asked for.
+        #[allow(unsafe_code)]
+        let result = unsafe {
+            libc::epoll_wait(
+                self.epoll.as_raw_fd(),
+                self.events.as_mut_ptr(),
+                EVENTS as libc::c_int,
+                0,
+            )
+        };
+        usize::try_from(result).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// The relay at a place below what [`RelaySet::poll`] returned.
+    pub fn ready(&self, place: usize) -> RelayId {
+        RelayId(self.events[place].u64 as u32)
+    }
+}

@@ -1,0 +1,201 @@
+//! Sockets as hairpin wants them: options, buffers, and errors that name the address.
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Buffer sizes of a socket, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// SO_RCVBUF.
+    pub receive: usize,
+    /// SO_SNDBUF.
+    pub send: usize,
+}
+
+/// Opens a UDP socket for clients. Several of them share the address, one a worker.
+///
+/// # Errors
+/// What the system says, for example that the address is in use.
+pub fn udp_listener(address: SocketAddr, buffers: Buffers) -> io::Result<UdpSocket> {
+    let socket = datagram(address)?;
+    socket.set_reuse_port(true)?;
+    if address.ip().is_unspecified() {
+        // The answer has to leave from the address the request came to.
+        match address {
+            SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?,
+            SocketAddr::V6(_) => {
+                set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+            }
+        }
+    }
+    finish_datagram(&socket, address, buffers)?;
+    Ok(socket.into())
+}
+
+/// Opens the socket of a relayed transport address.
+///
+/// # Errors
+/// What the system says.
+pub fn relay(address: SocketAddr, buffers: Buffers) -> io::Result<UdpSocket> {
+    let socket = datagram(address)?;
+    finish_datagram(&socket, address, buffers)?;
+    Ok(socket.into())
+}
+
+/// Opens a TCP socket for clients. Several of them share the address, one a worker.
+///
+/// # Errors
+/// What the system says.
+pub fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = stream(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Whether nobody else has an address. Listeners share theirs among the workers, and would silently share it with
+/// another server too.
+///
+/// # Errors
+/// That the address is in use, or is not ours, or that the right to it is missing.
+pub fn check_free(address: SocketAddr, is_stream: bool) -> io::Result<()> {
+    let socket = if is_stream {
+        stream(address)?
+    } else {
+        datagram(address)?
+    };
+    socket.bind(&SockAddr::from(address))?;
+    if is_stream {
+        socket.listen(1)?;
+    }
+    Ok(())
+}
+
+fn datagram(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    prepare(&socket, address)?;
+    Ok(socket)
+}
+
+fn stream(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    prepare(&socket, address)?;
+    // Connections of a former run that linger must not keep a restart from listening.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // Each family has its own listener, so that addresses mean what they say.
+        socket.set_only_v6(true)?;
+    }
+    Ok(())
+}
+
+fn finish_datagram(socket: &Socket, address: SocketAddr, buffers: Buffers) -> io::Result<()> {
+    // Path MTU discovery would set Don't Fragment and make large packets fail: RFC 8656 §14 wants them fragmented.
+    match address {
+        SocketAddr::V4(_) => set_option(
+            socket,
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_DONT,
+        )?,
+        SocketAddr::V6(_) => set_option(
+            socket,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_DONT,
+        )?,
+    }
+    // Kernels before 5.0 do not know this; packets then come one by one.
+    let _ = set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+    set_buffers(socket, buffers);
+    socket.bind(&SockAddr::from(address))
+}
+
+/// Asks for buffers, past the system's limit where hairpin has the right to. What it got is seen with
+/// [`granted_receive_buffer`].
+fn set_buffers(socket: &Socket, buffers: Buffers) {
+    let force = |option, size: usize| {
+        let size = i32::try_from(size).unwrap_or(i32::MAX);
+        set_option(socket, libc::SOL_SOCKET, option, size).is_ok()
+    };
+    if !force(libc::SO_RCVBUFFORCE, buffers.receive) {
+        let _ = socket.set_recv_buffer_size(buffers.receive);
+    }
+    if !force(libc::SO_SNDBUFFORCE, buffers.send) {
+        let _ = socket.set_send_buffer_size(buffers.send);
+    }
+}
+
+/// The receive buffer a socket has, in bytes as they are asked for (the system reports twice that).
+#[must_use]
+pub fn granted_receive_buffer(socket: &impl AsFd) -> usize {
+    socket2::SockRef::from(socket)
+        .recv_buffer_size()
+        .map_or(0, |size| size / 2)
+}
+
+/// Sets or clears Don't Fragment for what is sent next.
+pub fn set_dont_fragment(socket: &UdpSocket, address: IpAddr, on: bool) {
+    let (level, option, value) = match (address, on) {
+        (IpAddr::V4(_), true) => (
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_DO,
+        ),
+        (IpAddr::V4(_), false) => (
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_DONT,
+        ),
+        (IpAddr::V6(_), true) => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_DO,
+        ),
+        (IpAddr::V6(_), false) => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_DONT,
+        ),
+    };
+    let _ = set_option(socket, level, option, value);
+}
+
+fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the option's value is an int whose
+    // address and size are given.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

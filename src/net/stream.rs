@@ -1,0 +1,234 @@
+//! One stream client: frames in, frames out, and an end for those who keep a connection and do nothing with it.
+
+use super::StreamSettings;
+use super::tasks::Shared;
+use crate::engine::{ClientPath, FiveTuple, Link, Transport};
+use crate::wire::stream::{Framing, MAX_FRAME, next_frame};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// The read buffer of a quiet connection.
+const READ_SIZE: usize = 4096;
+
+/// The longest frame taken from a client without an allocation: more than the longest request with every attribute at
+/// its limit, less than an attacker would want.
+const MAX_UNPROVED_FRAME: usize = 4096;
+
+/// How long a client that closed its side may take to read its last answers.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+pub(super) async fn serve(worker: Shared, stream: TcpStream, peer: SocketAddr, server: SocketAddr) {
+    let (number, wake) = worker.borrow_mut().connection_opened();
+    let client = ClientPath {
+        tuple: FiveTuple::new(peer, server, Transport::Tcp),
+        link: Link::Stream(number),
+    };
+    let mut connection = Connection {
+        worker: &worker,
+        stream: &stream,
+        client,
+        number,
+        input: Vec::new(),
+        patience: Patience::new(worker.borrow().settings().stream),
+    };
+    loop {
+        let has_output = connection.has_output();
+        tokio::select! {
+            biased;
+            ready = stream.writable(), if has_output => {
+                if ready.is_err() || connection.write().is_err() {
+                    break;
+                }
+            }
+            () = wake.notified() => {
+                // Mostly the socket takes it at once, which saves waiting for it to say so.
+                if connection.write().is_err() {
+                    break;
+                }
+            }
+            ready = stream.readable() => {
+                if ready.is_err() {
+                    break;
+                }
+                match connection.read() {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        connection.write_last().await;
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+            () = tokio::time::sleep_until(connection.patience.end()) => {
+                let is_used = worker.borrow().has_allocation(&client);
+                if connection.patience.is_over(is_used) {
+                    break;
+                }
+            }
+        }
+    }
+    worker.borrow_mut().connection_closed(&client);
+}
+
+struct Connection<'a> {
+    worker: &'a Shared,
+    stream: &'a TcpStream,
+    client: ClientPath,
+    number: u32,
+    input: Vec<u8>,
+    patience: Patience,
+}
+
+impl Connection<'_> {
+    fn has_output(&self) -> bool {
+        self.worker
+            .borrow_mut()
+            .connection(self.number)
+            .is_some_and(|connection| !connection.queue.is_empty())
+    }
+
+    /// Reads what is there and works on whole frames; `false` at the end of the stream.
+    fn read(&mut self) -> io::Result<bool> {
+        if self.input.capacity() - self.input.len() < READ_SIZE {
+            self.input.reserve(READ_SIZE);
+        }
+        match self.stream.try_read_buf(&mut self.input) {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        let mut worker = self.worker.borrow_mut();
+        let mut start = 0;
+        let needed = loop {
+            match next_frame(&self.input[start..]) {
+                Framing::Complete { length, consumed } => {
+                    worker.take_frame(&self.client, &self.input[start..start + length]);
+                    start += consumed;
+                    self.patience.frame();
+                }
+                Framing::Partial { needed } => break needed,
+                Framing::Invalid => {
+                    worker.stream_invalid();
+                    worker.finish();
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+            }
+        };
+        worker.finish();
+        self.input.drain(..start);
+        self.patience.partial(!self.input.is_empty());
+        let limit = if worker.has_allocation(&self.client) {
+            MAX_FRAME
+        } else {
+            MAX_UNPROVED_FRAME
+        };
+        if needed > limit {
+            worker.stream_invalid();
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if self.input.is_empty() && self.input.capacity() > 4 * READ_SIZE {
+            self.input = Vec::new();
+        } else if needed > self.input.capacity() {
+            self.input.reserve(needed - self.input.len());
+        }
+        Ok(true)
+    }
+
+    /// Writes what the socket takes.
+    fn write(&mut self) -> io::Result<()> {
+        let mut worker = self.worker.borrow_mut();
+        let Some(connection) = worker.connection(self.number) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        if connection.broken {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        while !connection.queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 6];
+            let count = connection.queue.slices(&mut slices);
+            match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(written) => connection.queue.written(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers what came before the client closed its side.
+    async fn write_last(&mut self) {
+        let _ = tokio::time::timeout(LAST_WRITE, async {
+            while self.write().is_ok() && self.has_output() {
+                if self.stream.writable().await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// When a connection has been useless for too long.
+struct Patience {
+    settings: StreamSettings,
+    opened: Instant,
+    last_frame: Option<Instant>,
+    partial_since: Option<Instant>,
+}
+
+impl Patience {
+    fn new(settings: StreamSettings) -> Self {
+        Patience {
+            settings,
+            opened: Instant::now(),
+            last_frame: None,
+            partial_since: None,
+        }
+    }
+
+    fn frame(&mut self) {
+        self.last_frame = Some(Instant::now());
+        self.partial_since = None;
+    }
+
+    fn partial(&mut self, is_partial: bool) {
+        if !is_partial {
+            self.partial_since = None;
+        } else if self.partial_since.is_none() {
+            self.partial_since = Some(Instant::now());
+        }
+    }
+
+    /// When to ask whether it is over.
+    fn end(&self) -> Instant {
+        let quiet = match self.last_frame {
+            // Nothing yet that could be understood.
+            None => self.opened + self.settings.auth_timeout,
+            Some(at) => at + self.settings.idle_timeout,
+        };
+        match self.partial_since {
+            Some(at) => quiet.min(at + self.settings.auth_timeout),
+            None => quiet,
+        }
+    }
+
+    /// Whether it is over; a connection with an allocation ends with that, not by silence.
+    fn is_over(&mut self, has_allocation: bool) -> bool {
+        let now = Instant::now();
+        if self.end() > now {
+            return false;
+        }
+        let is_stuck = self
+            .partial_since
+            .is_some_and(|at| at + self.settings.auth_timeout <= now);
+        if has_allocation && !is_stuck {
+            self.last_frame = Some(now);
+            return false;
+        }
+        true
+    }
+}

@@ -1,0 +1,188 @@
+//! The tasks of a worker's runtime: each waits for one thing and calls into the [`Worker`].
+
+use super::worker::Worker;
+use super::{WorkerSockets, stream};
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local, yield_now};
+
+/// How many batches a busy source may have before the others get a turn.
+const TURNS: usize = 4;
+
+/// How long accepting rests when the system has no descriptor left.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+pub(super) type Shared = Rc<RefCell<Worker>>;
+
+/// Runs a worker until it is told to stop.
+pub(super) fn run(
+    worker: Worker,
+    sockets: WorkerSockets,
+    connections: &Arc<AtomicUsize>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    let tasks = LocalSet::new();
+    let worker: Shared = Rc::new(RefCell::new(worker));
+    let listeners = sockets.udp_count;
+    tasks.block_on(&runtime, async {
+        for index in 0..listeners {
+            spawn_local(serve_listener(worker.clone(), index));
+        }
+        for (listener, address) in sockets.tcp {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            spawn_local(accept(
+                worker.clone(),
+                listener,
+                address,
+                connections.clone(),
+            ));
+        }
+        spawn_local(serve_relays(worker.clone()));
+        spawn_local(serve_inbox(worker.clone()));
+        spawn_local(serve_timer(worker.clone()));
+        // An error means that the server is gone, which is a reason to stop as well.
+        let _ = stop.wait_for(|stop| *stop).await;
+        worker.borrow_mut().shut_down();
+        Ok(())
+    })
+}
+
+async fn serve_listener(worker: Shared, index: usize) {
+    let Some(socket) = worker
+        .borrow()
+        .listener(index)
+        .and_then(|listener| listener.socket.as_fd().try_clone_to_owned().ok())
+    else {
+        return;
+    };
+    watch_readable(socket, || worker.borrow_mut().serve_listener(index)).await;
+}
+
+async fn serve_relays(worker: Shared) {
+    let Ok(descriptor) = worker.borrow().relay_descriptor() else {
+        return;
+    };
+    watch_readable(descriptor, || worker.borrow_mut().serve_relays()).await;
+}
+
+/// Calls `serve` while the descriptor is readable; it says whether there may be more.
+async fn watch_readable(descriptor: OwnedFd, mut serve: impl FnMut() -> bool) {
+    // SAFETY: the descriptor is owned by what watches it, so it stays open and the same for as long as it is watched.
+    #[allow(unsafe_code)]
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    let Ok(watched) = watched else {
+        return;
+    };
+    loop {
+        let Ok(mut ready) = watched.readable().await else {
+            return;
+        };
+        let mut turns = 0;
+        loop {
+            if !serve() {
+                ready.clear_ready();
+                break;
+            }
+            turns += 1;
+            if turns == TURNS {
+                yield_now().await;
+                turns = 0;
+            }
+        }
+    }
+}
+
+async fn serve_inbox(worker: Shared) {
+    let wake = worker.borrow().inbox_wake();
+    loop {
+        wake.notified().await;
+        while worker.borrow_mut().serve_inbox() {
+            yield_now().await;
+        }
+    }
+}
+
+async fn serve_timer(worker: Shared) {
+    let wake = worker.borrow().timer_wake();
+    loop {
+        let deadline = worker.borrow_mut().next_deadline();
+        match deadline {
+            None => wake.notified().await,
+            Some(at) => tokio::select! {
+                () = wake.notified() => {}
+                () = tokio::time::sleep_until(at.into()) => worker.borrow_mut().handle_timeout(),
+            },
+        }
+    }
+}
+
+async fn accept(
+    worker: Shared,
+    listener: tokio::net::TcpListener,
+    address: std::net::SocketAddr,
+    connections: Arc<AtomicUsize>,
+) {
+    let settings = worker.borrow().settings();
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                let is_peers_fault = matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                );
+                if !is_peers_fault {
+                    worker.borrow_mut().reporter().accept_failed(&error);
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+                continue;
+            }
+        };
+        let place = Place::take(&connections, settings.stream.max_connections);
+        let Some(place) = place else {
+            let error = io::Error::other("tcp.max_connections is reached");
+            worker.borrow_mut().reporter().accept_failed(&error);
+            continue;
+        };
+        // Media must not wait for more media (Nagle).
+        let _ = stream.set_nodelay(true);
+        let server = stream.local_addr().unwrap_or(address);
+        let worker = worker.clone();
+        spawn_local(async move {
+            stream::serve(worker, stream, peer, server).await;
+            drop(place);
+        });
+    }
+}
+
+/// One of the connections the process may have.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(count: &Arc<AtomicUsize>, limit: usize) -> Option<Place> {
+        count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                (n < limit).then_some(n + 1)
+            })
+            .ok()
+            .map(|_| Place(count.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

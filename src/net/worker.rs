@@ -1,0 +1,479 @@
+//! One worker: an engine, its sockets, and the way of bytes between them.
+//!
+//! Everything here runs on one thread and nothing waits: the tasks in [`super::tasks`] wait and call in.
+
+use super::NetSettings;
+use super::clock::Clock;
+use super::mailbox::{Inbox, Post};
+use super::outbox::{Datagram, Exit, Outbox, Payload};
+use super::receiver::{Receiver, SLOTS};
+use super::relay_set::RelaySet;
+use super::report::Reporter;
+use super::send_queue::SendQueue;
+use crate::engine::counters::DropReason;
+use crate::engine::{
+    ClientPath, Engine, Event, FiveTuple, Link, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError,
+    ToClient, Transport,
+};
+use slab::Slab;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// How many messages are read from one relay before the next has its turn.
+const RELAY_SHARE: usize = 8;
+
+/// How many payloads are taken from one other worker before clients have their turn.
+const INBOX_SHARE: usize = 64;
+
+/// A UDP listener's socket of this worker.
+pub(super) struct Listener {
+    pub socket: UdpSocket,
+    pub address: SocketAddr,
+}
+
+/// What a stream connection's task and the worker share.
+pub(super) struct Connection {
+    pub queue: SendQueue,
+    /// Told when there is something to write.
+    pub wake: Rc<Notify>,
+    /// Set when the connection cannot go on.
+    pub broken: bool,
+}
+
+pub(super) struct Worker {
+    receiver: Receiver,
+    inbox: Inbox,
+    core: Core,
+}
+
+/// The worker without its incoming buffers, so that those can be read while it works.
+pub(super) struct Core {
+    engine: Engine,
+    clock: Clock,
+    settings: Arc<NetSettings>,
+    listeners: Vec<Listener>,
+    relays: RelaySet,
+    connections: Slab<Connection>,
+    outbox: Outbox,
+    post: Post,
+    reporter: Reporter,
+    reply: Box<[u8; REPLY_LENGTH]>,
+    /// Told when the next deadline came nearer.
+    timer: Rc<Notify>,
+    armed: Option<crate::engine::Instant>,
+}
+
+/// Bytes that came in, and where they stand in the receiver's memory if they do.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    bytes: &'a [u8],
+    at: Option<usize>,
+}
+
+impl Worker {
+    pub fn new(
+        engine: Engine,
+        clock: Clock,
+        settings: Arc<NetSettings>,
+        listeners: Vec<Listener>,
+        (post, inbox): (Post, Inbox),
+    ) -> io::Result<Self> {
+        Ok(Worker {
+            receiver: Receiver::new(),
+            inbox,
+            core: Core {
+                engine,
+                clock,
+                settings,
+                listeners,
+                relays: RelaySet::new()?,
+                connections: Slab::new(),
+                outbox: Outbox::new(),
+                post,
+                reporter: Reporter::new(),
+                reply: Box::new([0; REPLY_LENGTH]),
+                timer: Rc::default(),
+                armed: None,
+            },
+        })
+    }
+
+    pub fn listener(&self, index: usize) -> Option<&Listener> {
+        self.core.listeners.get(index)
+    }
+
+    pub fn relay_descriptor(&self) -> io::Result<OwnedFd> {
+        self.core.relays.descriptor()
+    }
+
+    pub fn inbox_wake(&self) -> Arc<Notify> {
+        self.inbox.wake.clone()
+    }
+
+    pub fn timer_wake(&self) -> Rc<Notify> {
+        self.core.timer.clone()
+    }
+
+    pub fn settings(&self) -> Arc<NetSettings> {
+        self.core.settings.clone()
+    }
+
+    pub fn reporter(&mut self) -> &mut Reporter {
+        &mut self.core.reporter
+    }
+
+    /// When [`Worker::handle_timeout`] is to be called next.
+    pub fn next_deadline(&mut self) -> Option<std::time::Instant> {
+        self.core.armed = self.core.engine.next_deadline();
+        self.core.armed.map(|at| self.core.clock.system(at))
+    }
+
+    pub fn handle_timeout(&mut self) {
+        let now = self.core.clock.now();
+        self.core.engine.handle_timeout(now);
+        self.core.finish(self.receiver.memory());
+    }
+
+    pub fn shut_down(&mut self) {
+        let now = self.core.clock.now();
+        self.core.engine.shut_down(now);
+        self.core.finish(self.receiver.memory());
+    }
+
+    /// Reads a batch from a listener; whether there may be more.
+    pub fn serve_listener(&mut self, index: usize) -> bool {
+        let Worker { receiver, core, .. } = self;
+        receiver.clear();
+        let Some(listener) = core.listeners.get(index) else {
+            return false;
+        };
+        let address = listener.address;
+        let more = match receiver.receive(&listener.socket, SLOTS) {
+            Ok(more) => more,
+            Err(error) => {
+                core.reporter.receive_failed("listener", &error);
+                return error.kind() == io::ErrorKind::Interrupted;
+            }
+        };
+        let now = core.clock.now();
+        let memory = receiver.memory();
+        for message in receiver.received() {
+            let ip = message.to.unwrap_or(address.ip());
+            let server = SocketAddr::new(ip, address.port());
+            let client = ClientPath {
+                tuple: FiveTuple::new(message.from, server, Transport::Udp),
+                link: Link::Datagram(index as u32),
+            };
+            for range in message.datagrams() {
+                let input = Input {
+                    bytes: &memory[range.clone()],
+                    at: Some(range.start),
+                };
+                core.serve_client(now, &client, input);
+            }
+        }
+        core.finish(memory);
+        more
+    }
+
+    /// Reads from the relays that have something; whether there may be more.
+    pub fn serve_relays(&mut self) -> bool {
+        let Worker { receiver, core, .. } = self;
+        let ready = match core.relays.poll() {
+            Ok(ready) => ready,
+            Err(error) => {
+                core.reporter.receive_failed("relay set", &error);
+                return error.kind() == io::ErrorKind::Interrupted;
+            }
+        };
+        receiver.clear();
+        let now = core.clock.now();
+        for place in 0..ready {
+            let relay = core.relays.ready(place);
+            if receiver.room() == 0 {
+                core.finish(receiver.memory());
+                receiver.clear();
+            }
+            let Some(socket) = core.relays.get(relay) else {
+                continue;
+            };
+            if let Err(error) = receiver.receive(socket, RELAY_SHARE) {
+                core.reporter.receive_failed("relay", &error);
+                continue;
+            }
+            let memory = receiver.memory();
+            for message in receiver.received() {
+                for range in message.datagrams() {
+                    let input = Input {
+                        bytes: &memory[range.clone()],
+                        at: Some(range.start),
+                    };
+                    let outcome = core
+                        .engine
+                        .from_peer(now, relay, message.from, 0..range.len());
+                    core.act(now, None, input, outcome);
+                }
+            }
+        }
+        core.finish(receiver.memory());
+        ready > 0
+    }
+
+    /// Takes what other workers sent; whether there was anything.
+    pub fn serve_inbox(&mut self) -> bool {
+        let Worker {
+            receiver,
+            core,
+            inbox,
+        } = self;
+        let now = core.clock.now();
+        let any = inbox.take(INBOX_SHARE, |delivery, payload| {
+            let outcome = core.engine.from_worker(now, delivery, 0..payload.len());
+            let input = Input {
+                bytes: payload,
+                at: None,
+            };
+            core.act(now, None, input, outcome);
+        });
+        core.finish(receiver.memory());
+        any
+    }
+
+    /// Takes a connection in; its number.
+    pub fn connection_opened(&mut self) -> (u32, Rc<Notify>) {
+        let core = &mut self.core;
+        core.engine.counters().connections_opened.add(1);
+        let wake = Rc::new(Notify::new());
+        let number = core.connections.insert(Connection {
+            queue: SendQueue::new(core.settings.stream.send_buffer),
+            wake: wake.clone(),
+            broken: false,
+        });
+        (number as u32, wake)
+    }
+
+    /// Forgets a connection and the allocation made on it.
+    pub fn connection_closed(&mut self, client: &ClientPath) {
+        let core = &mut self.core;
+        let now = core.clock.now();
+        core.engine.client_gone(now, &client.tuple);
+        core.finish(self.receiver.memory());
+        if let Link::Stream(number) = client.link {
+            core.connections.try_remove(number as usize);
+        }
+        core.engine.counters().connections_closed.add(1);
+    }
+
+    pub fn connection(&mut self, number: u32) -> Option<&mut Connection> {
+        self.core.connections.get_mut(number as usize)
+    }
+
+    /// Takes the frames of a stream, one by one; what they lead to is sent by [`Worker::finish`].
+    pub fn take_frame(&mut self, client: &ClientPath, frame: &[u8]) {
+        let now = self.core.clock.now();
+        let input = Input {
+            bytes: frame,
+            at: None,
+        };
+        self.core.serve_client(now, client, input);
+    }
+
+    /// Counts a stream that cannot be understood.
+    pub fn stream_invalid(&mut self) {
+        self.core.engine.counters().dropped(DropReason::NotStun);
+    }
+
+    /// Whether the client has an allocation.
+    pub fn has_allocation(&self, client: &ClientPath) -> bool {
+        self.core.engine.has_allocation(&client.tuple)
+    }
+
+    /// Sends what was collected.
+    pub fn finish(&mut self) {
+        self.core.finish(self.receiver.memory());
+    }
+}
+
+impl Core {
+    fn serve_client(&mut self, now: Now, client: &ClientPath, input: Input<'_>) {
+        let outcome = self
+            .engine
+            .from_client(now, client, input.bytes, &mut self.reply[..]);
+        self.act(now, Some(client), input, outcome);
+    }
+
+    /// Does what an outcome says, after the events that came with it.
+    fn act(&mut self, now: Now, client: Option<&ClientPath>, input: Input<'_>, outcome: Outcome) {
+        let mut outcome = outcome;
+        loop {
+            self.handle_events();
+            match outcome {
+                Outcome::Nothing => {}
+                Outcome::Reply(length) => {
+                    if let Some(client) = client {
+                        self.answer(client, length);
+                    }
+                }
+                Outcome::ToPeer {
+                    relay,
+                    peer,
+                    payload,
+                    dont_fragment,
+                } => {
+                    let payload = self.payload(input, payload);
+                    self.outbox.push(Datagram {
+                        exit: Exit::Relay(relay.0),
+                        to: peer,
+                        from: None,
+                        header: None,
+                        payload,
+                        padding: 0,
+                        dont_fragment,
+                    });
+                }
+                Outcome::ToClient(delivery) => self.deliver(now, delivery, input),
+                Outcome::ToWorker(forward) => {
+                    let payload = &input.bytes[forward.payload];
+                    if !self.post.put(forward.worker, &forward.delivery, payload) {
+                        self.engine.counters().dropped(DropReason::WorkerBusy);
+                    }
+                }
+                Outcome::OpenRelay(open) => {
+                    let result = self.open_relay(&open);
+                    outcome =
+                        self.engine
+                            .relay_opened(now, open.ticket, result, &mut self.reply[..]);
+                    continue;
+                }
+            }
+            return;
+        }
+    }
+
+    fn open_relay(&mut self, open: &OpenRelay) -> Result<(), RelayError> {
+        let buffers = self.settings.relay_buffers;
+        self.relays
+            .open(open.relay, open.address, buffers)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => RelayError::PortInUse,
+                _ => {
+                    self.reporter.no_relay_socket(open.address, &error);
+                    RelayError::Unavailable
+                }
+            })
+    }
+
+    fn payload(&mut self, input: Input<'_>, range: Range<usize>) -> Payload {
+        match input.at {
+            Some(at) => Payload::Received(at + range.start..at + range.end),
+            None => self.outbox.keep(&input.bytes[range]),
+        }
+    }
+
+    fn answer(&mut self, client: &ClientPath, length: usize) {
+        let bytes = &self.reply[..length];
+        match client.link {
+            Link::Datagram(index) => {
+                let payload = self.outbox.keep(bytes);
+                self.send_to_client(index, &client.tuple, None, payload, 0);
+            }
+            Link::Stream(number) => {
+                if let Some(connection) = self.connections.get_mut(number as usize) {
+                    connection.broken |= !connection.queue.push_answer(bytes);
+                    connection.wake.notify_one();
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, now: Now, delivery: ToClient, input: Input<'_>) {
+        match delivery.link {
+            Link::Datagram(index) => {
+                let payload = self.payload(input, delivery.payload);
+                self.send_to_client(
+                    index,
+                    &delivery.tuple,
+                    Some(delivery.header),
+                    payload,
+                    delivery.padding,
+                );
+            }
+            Link::Stream(number) => {
+                if let Some(connection) = self.connections.get_mut(number as usize) {
+                    let parts = [
+                        delivery.header.as_bytes(),
+                        &input.bytes[delivery.payload],
+                        &[0; 3][..usize::from(delivery.padding)],
+                    ];
+                    let dropped = connection.queue.push_media(now.instant, parts);
+                    if dropped > 0 {
+                        let counters = self.engine.counters();
+                        counters.dropped_many(DropReason::SlowClient, dropped);
+                    }
+                    connection.wake.notify_one();
+                }
+            }
+        }
+    }
+
+    fn send_to_client(
+        &mut self,
+        index: u32,
+        tuple: &FiveTuple,
+        header: Option<crate::engine::Header>,
+        payload: Payload,
+        padding: u8,
+    ) {
+        let is_wildcard = self
+            .listeners
+            .get(index as usize)
+            .is_some_and(|listener| listener.address.ip().is_unspecified());
+        self.outbox.push(Datagram {
+            exit: Exit::Listener(index),
+            to: tuple.client(),
+            from: is_wildcard.then(|| tuple.server().ip()),
+            header,
+            payload,
+            padding,
+            dont_fragment: false,
+        });
+    }
+
+    fn handle_events(&mut self) {
+        while let Some(event) = self.engine.next_event() {
+            match event {
+                Event::CloseRelay(relay) => self.relays.close(relay),
+                Event::Opened(opened) => self.reporter.opened(&opened),
+                Event::Closed(closed) => self.reporter.closed(&closed),
+                Event::AuthenticationFailed(failed) => self.reporter.authentication_failed(&failed),
+                // There is no second data plane that would listen.
+                Event::RouteAdded(_) | Event::RouteRemoved(_) => {}
+            }
+        }
+    }
+
+    /// Sends what was collected, wakes who got something, and moves the timer if need be.
+    fn finish(&mut self, received: &[u8]) {
+        self.handle_events();
+        let (listeners, relays) = (&self.listeners, &self.relays);
+        self.outbox.flush(
+            received,
+            |exit| match exit {
+                Exit::Listener(index) => listeners.get(index as usize).map(|l| &l.socket),
+                Exit::Relay(relay) => relays.get(crate::engine::RelayId(relay)),
+            },
+            self.engine.counters(),
+        );
+        self.post.dispatch();
+        let next = self.engine.next_deadline();
+        if next.is_some() && self.armed.is_none_or(|armed| next < Some(armed)) {
+            self.armed = next;
+            self.timer.notify_one();
+        }
+    }
+}

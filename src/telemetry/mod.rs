@@ -1,0 +1,9 @@
+//! What operators see: the log and the metrics.
+//!
+//! Counting itself is the engine's and the workers' work; here their counters are summed when somebody asks.
+//! Main items: [`log::start`], [`Metrics`].
+
+pub mod log;
+mod metrics;
+
+pub use metrics::Metrics;
