@@ -6,8 +6,8 @@ use std::fs;
 use std::net::IpAddr;
 
 use crate::config::{Settings, Transport};
-use crate::net::addresses::{self, RelayAddress};
-use crate::policy::{PeerFilter, PeerRules, Rule, Verdict};
+use crate::net::addresses::RelayAddress;
+use crate::policy::{PeerFilter, PeerRules, SpecialRange, special_ranges};
 
 /// A shared secret with less than this many bytes can be found out from a single credential.
 const SHORT_SECRET: usize = 16;
@@ -17,8 +17,6 @@ const SHORT_SECRET: usize = 16;
 pub struct Surroundings {
     /// Where relay sockets are bound.
     pub relays: Vec<RelayAddress>,
-    /// The machine's addresses.
-    pub own_addresses: Vec<IpAddr>,
     /// Largest receive buffer the kernel grants, in bytes, if known.
     pub receive_limit: Option<usize>,
     /// Largest send buffer the kernel grants, in bytes, if known.
@@ -37,7 +35,6 @@ impl Surroundings {
         };
         Self {
             relays,
-            own_addresses: addresses::own().unwrap_or_default(),
             receive_limit: limit("rmem_max"),
             send_limit: limit("wmem_max"),
         }
@@ -49,7 +46,7 @@ pub fn advice(settings: &Settings, surroundings: &Surroundings) -> Vec<String> {
     let mut advice = Vec::new();
     credentials(settings, &mut advice);
     reach(settings, surroundings, &mut advice);
-    peers(settings, surroundings, &mut advice);
+    peers(settings, &mut advice);
     buffers(settings, surroundings, &mut advice);
     advice
 }
@@ -145,13 +142,10 @@ fn confined(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-fn peers(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<String>) {
+fn peers(settings: &Settings, advice: &mut Vec<String>) {
     let peers = &settings.peers;
     let filter = PeerFilter::new(PeerRules {
         allow: peers.allow.clone(),
-        deny: peers.deny.clone(),
-        nat64_prefixes: peers.nat64_prefixes.clone(),
-        own_addresses: surroundings.own_addresses.clone(),
         ..PeerRules::default()
     });
     for opened in filter.opened_ranges() {
@@ -161,10 +155,20 @@ fn peers(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<Stri
         ));
     }
     for entry in &peers.allow {
-        if let Verdict::Deny(reason) = filter.judge_address(entry.addr())
-            && !matches!(reason.rule, Rule::OwnAddress)
-        {
-            advice.push(format!("`allow` entry {entry} does not help: {reason}"));
+        let within = |range: &&SpecialRange| !range.can_open && range.net.contains(entry);
+        let around = |range: &&SpecialRange| {
+            range.can_open && entry.contains(&range.net) && *entry != range.net
+        };
+        if let Some(range) = special_ranges().find(within) {
+            advice.push(format!(
+                "`allow` entry {entry} opens nothing: {} stays closed ({})",
+                range.net, range.title
+            ));
+        } else if let Some(range) = special_ranges().find(around) {
+            advice.push(format!(
+                "`allow` entry {entry} does not open the closed ranges in it, such as {} ({}): name each that is meant",
+                range.net, range.title
+            ));
         }
     }
 }

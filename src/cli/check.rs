@@ -10,7 +10,8 @@ use clap::Args;
 use super::Failure;
 use super::advice::{Surroundings, advice};
 use super::ice_servers::urls;
-use crate::config::{Loaded, Settings, UserCredential};
+use crate::auth::Credential;
+use crate::config::{Loaded, Settings};
 use crate::net::addresses::{self, RelayAddress};
 
 /// What `hairpin check` is given.
@@ -103,8 +104,7 @@ fn show_relay(relay: &RelayAddress, settings: &Settings) -> String {
 /// How many credentials of each kind, and none of them.
 fn credentials(settings: &Settings) -> Vec<String> {
     let auth = &settings.auth;
-    let with_password =
-        |credential: &UserCredential| matches!(credential, UserCredential::Password(_));
+    let with_password = |credential: &Credential| matches!(credential, Credential::Password(_));
     let passwords = auth
         .users
         .iter()

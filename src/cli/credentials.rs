@@ -3,15 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use clap::Args;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha1::Sha1;
 
 use super::Failure;
 use super::ice_servers::{Host, IceServers, urls};
-use crate::auth::secret::Secret;
+use crate::auth::mint_ephemeral;
 use crate::config::{self, Settings, units};
 use crate::net::addresses;
 
@@ -84,7 +80,7 @@ pub(super) fn main(args: &CredentialsArgs) -> Result<(), Failure> {
         .unwrap_or_default()
         .as_secs();
     let user = args.user.as_deref().filter(|user| !user.is_empty());
-    let (username, password) = mint(&secret, user, expiry);
+    let (username, password) = mint_ephemeral(secret.expose().as_bytes(), user, expiry);
     if username.len() > LONGEST_NAME {
         return Err(Failure::usage(format!(
             "`{username}` is longer than {LONGEST_NAME} bytes, the most a message takes"
@@ -100,40 +96,4 @@ pub(super) fn main(args: &CredentialsArgs) -> Result<(), Failure> {
             servers.to_json_pretty()
         )
     })
-}
-
-/// A user name that says until when it is good, in Unix seconds, and the password that proves it was made with the
-/// secret.
-fn mint(secret: &Secret, user: Option<&str>, expiry: u64) -> (String, String) {
-    let username = match user {
-        Some(user) => format!("{expiry}:{user}"),
-        None => expiry.to_string(),
-    };
-    // HMAC takes keys of any length, so there is always a password.
-    let password = Hmac::<Sha1>::new_from_slice(secret.expose().as_bytes())
-        .map(|mac| {
-            BASE64_STANDARD.encode(
-                mac.chain_update(username.as_bytes())
-                    .finalize()
-                    .into_bytes(),
-            )
-        })
-        .unwrap_or_default();
-    (username, password)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn minted_passwords_are_those_other_servers_compute() {
-        let secret = Secret::from("north");
-        let (username, password) = mint(&secret, Some("alice"), 1_893_456_000);
-        assert_eq!(username, "1893456000:alice");
-        assert_eq!(password, "MME/7rvfb/gOjpkB59+7AxlCLvk=");
-        let (username, password) = mint(&secret, None, 1_893_456_000);
-        assert_eq!(username, "1893456000");
-        assert_eq!(password, "sqdTDrNuKKg7b57nGt21S56Eu5s=");
-    }
 }

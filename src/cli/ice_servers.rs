@@ -112,12 +112,25 @@ impl FromStr for Host {
 /// `hosts` are the names to use; without any, the addresses of the listeners themselves, where a wildcard listener and a
 /// listener behind 1:1 NAT are reached by what `relays` says is the public address.
 pub fn urls(listeners: &[Listener], hosts: &[Host], relays: &[RelayAddress]) -> Vec<String> {
+    let only_here = |listener: &&Listener| listener.address.ip().is_loopback();
+    // Beside listeners for the world, one on loopback is for something else on this machine.
+    let all = listeners.iter().all(|listener| only_here(&listener));
     let mut reached: Vec<(Host, u16, Transport)> = Vec::new();
-    for listener in listeners {
+    for listener in listeners
+        .iter()
+        .filter(|listener| all || !only_here(listener))
+    {
         for host in hosts_of(listener, hosts, relays) {
             reached.push((host, listener.address.port(), listener.transport));
         }
     }
+    // Hosts in the order given, or in which they were come across.
+    let order: Vec<Host> = hosts
+        .iter()
+        .cloned()
+        .chain(reached.iter().map(|(host, ..)| host.clone()))
+        .collect();
+    reached.sort_by_key(|(host, ..)| order.iter().position(|other| other == host));
     let mut urls = Vec::new();
     for (host, port, _) in &reached {
         let has = |transport| reached.contains(&(host.clone(), *port, transport));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Failure;
-use crate::auth::secret::Secret;
+use crate::auth::Secret;
 use crate::config::units;
 
 /// What `hairpin probe` is given.

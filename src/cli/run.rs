@@ -4,10 +4,8 @@ use super::advice::{Surroundings, advice};
 use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs};
 use crate::admin;
-use crate::auth::{
-    AuthSettings, Authenticator, Credential, NonceKeys, Secret, User, mint_ephemeral,
-};
-use crate::config::{Listener, Settings, Transport, UserCredential};
+use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, mint_ephemeral};
+use crate::config::{Listener, Settings, Transport};
 use crate::engine::{self, RelayPool, Rules, Shared};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
@@ -122,23 +120,9 @@ async fn until_a_worker_ends(server: &Server) {
 /// What all workers go by.
 fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failure> {
     let auth = &settings.auth;
-    let users = auth
-        .users
-        .iter()
-        .map(|user| User {
-            name: user.name.clone(),
-            credential: match &user.credential {
-                UserCredential::Password(password) => Credential::Password(password.clone()),
-                UserCredential::Keys { md5, sha256 } => Credential::Keys {
-                    md5: md5.clone(),
-                    sha256: sha256.clone(),
-                },
-            },
-        })
-        .collect();
     let authenticator = Authenticator::new(AuthSettings {
         realm: auth.realm.clone(),
-        users,
+        users: auth.users.clone(),
         secrets: auth.secrets.clone(),
     })
     .map_err(fatal)?;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
@@ -202,18 +202,16 @@ impl Text for SocketAddr {
         if let Ok(address) = text.parse() {
             return Ok(address);
         }
-        let why = if text.parse::<IpAddr>().is_ok() {
+        let (ip, _) = text.rsplit_once(':').unwrap_or((text, ""));
+        let is_v6 = |ip: &str| ip.parse::<Ipv6Addr>().is_ok();
+        let why = if is_v6(text) || is_v6(ip) {
+            "is an IPv6 address without brackets around it and a port behind it"
+        } else if text.parse::<Ipv4Addr>().is_ok() {
             "has no port"
+        } else if ip.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            "has no valid port"
         } else {
-            match text.rsplit_once(':') {
-                Some((ip, _)) if ip.parse::<std::net::Ipv6Addr>().is_ok() => {
-                    "is an IPv6 address without its brackets"
-                }
-                Some((ip, _)) if ip.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() => {
-                    "has no valid port"
-                }
-                _ => "is not an IP address and a port",
-            }
+            "is not an IP address and a port"
         };
         Err(format!("`{text}` {why}; expected {}", Self::EXPECTED))
     }

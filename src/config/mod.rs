@@ -21,8 +21,7 @@ pub use error::{ConfigError, Invalid, Problem};
 pub use secrets::read_file as read_secret_file;
 pub use settings::{
     Allocation, Auth, Family, Limits, Listener, Log, LogFormat, Metrics, PORT, Peers, PortRange,
-    Relay, RelayAddress, RelayHost, Server, Settings, Sockets, Tcp, Transport, User,
-    UserCredential,
+    Relay, RelayAddress, RelayHost, Server, Settings, Sockets, Tcp, Transport,
 };
 
 /// A longer file is not a configuration.

@@ -7,8 +7,6 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::reading::nearest;
-
 /// Keys whose values may be shown.
 const SHOWN: &[&str] = &[
     "workers",
@@ -73,6 +71,7 @@ impl Redacted {
     pub(super) fn document(text: &str, table: &DeTable<'_>) -> Self {
         let mut hidden = Vec::new();
         walk(table, &mut hidden);
+        comments(text, &mut hidden);
         Self::new(text, hidden)
     }
 
@@ -167,15 +166,74 @@ fn walk_value(
     }
 }
 
-/// Whether values under this key may be shown: it is a harmless key, or looks like a misspelt one.
+/// Comments may hold an old secret, or the current one behind a slip of the finger. The text is TOML.
+fn comments(text: &str, hidden: &mut Vec<Range<usize>>) {
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| rest.find(['#', '"', '\''])) {
+        at += found;
+        let rest = text.get(at..).unwrap_or_default();
+        let end_of = |quote: &str| after_quote(rest, quote);
+        at += if rest.starts_with('#') {
+            let length = rest.find(['\r', '\n']).unwrap_or(rest.len());
+            if length > 1 {
+                hidden.push(at + 1..at + length);
+            }
+            length
+        } else {
+            ["\"\"\"", "'''", "\"", "'"]
+                .into_iter()
+                .find_map(end_of)
+                .unwrap_or(rest.len())
+        };
+    }
+}
+
+/// The length of the string that `text` starts with, if it starts with this quote.
+fn after_quote(text: &str, quote: &str) -> Option<usize> {
+    let mut at = quote.len();
+    let content = text.strip_prefix(quote)?;
+    let mut escaped = false;
+    for (place, character) in content.char_indices() {
+        let ends = !escaped
+            && content
+                .get(place..)
+                .is_some_and(|rest| rest.starts_with(quote));
+        if ends {
+            at += place + quote.len();
+            // Up to two more quotes belong to a multi-line string.
+            let more = text
+                .get(at..)
+                .unwrap_or_default()
+                .bytes()
+                .take_while(|byte| quote.as_bytes().first() == Some(byte));
+            return Some(
+                at + if quote.len() == 3 {
+                    more.take(2).count()
+                } else {
+                    0
+                },
+            );
+        }
+        escaped = character == '\\' && !escaped && quote.starts_with('"');
+    }
+    Some(text.len())
+}
+
+/// Whether values under this key may be shown: it is a harmless key, or one of them with a slip of the finger.
 fn harmless(key: &str) -> bool {
-    SHOWN.contains(&key) || !suspicious(key) && nearest(key, SHOWN).is_some()
+    let slipped = |word: &&str| {
+        word.len() > 4 && strsim::osa_distance(key, word) <= 1 + usize::from(word.len() > 8)
+    };
+    SHOWN.contains(&key) || !suspicious(key) && SHOWN.iter().any(slipped)
 }
 
 /// Where in a line of broken TOML the hiding must start. `shown` says whether the last key's value may go on here.
 fn first_hidden(line: &str, shown: &mut bool) -> Option<usize> {
     let indent = line.len() - line.trim_start().len();
     let content = line.trim();
+    if content.starts_with('#') {
+        return Some(indent + 1);
+    }
     let header = content.split('#').next().unwrap_or_default().trim();
     if header.starts_with('[') && TABLES.contains(&header.trim_matches(['[', ']', ' '])) {
         *shown = false;
@@ -189,7 +247,11 @@ fn first_hidden(line: &str, shown: &mut bool) -> Option<usize> {
     let value = match after.strip_prefix('=') {
         Some(value) if !key.is_empty() => value,
         _ if *shown && !key.starts_with(|c: char| c.is_ascii_alphabetic()) => {
-            return suspicious(content).then_some(indent);
+            return if suspicious(content) {
+                Some(indent)
+            } else {
+                comment(line)
+            };
         }
         // A line that is no `key = value`: what follows its first word may be anything, and so may a lone word.
         _ => {
@@ -208,7 +270,12 @@ fn first_hidden(line: &str, shown: &mut bool) -> Option<usize> {
         SHOWN.contains(&leaf) && !suspicious(value) && (leaf == "level" || !value.contains('='));
     *shown = harmless && value.trim_start().starts_with('[') && !value.contains(']');
     let from = indent + content.len() - value.trim_start().len();
-    (!harmless).then_some(from)
+    if harmless { comment(line) } else { Some(from) }
+}
+
+/// Where a comment starts, or what looks like one.
+fn comment(line: &str) -> Option<usize> {
+    line.find('#').map(|at| at + 1)
 }
 
 fn suspicious(text: &str) -> bool {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use crate::auth::secret::Secret;
+use crate::auth::Secret;
 
 /// A secret is far shorter than this many bytes; a longer file is the wrong file.
 const LONGEST: u64 = 4096;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
 
-use crate::auth::secret::Secret;
+use crate::auth::{Secret, User};
 
 /// The port of STUN and TURN over UDP and TCP (RFC 8656, section 4).
 pub const PORT: u16 = 3478;
@@ -236,29 +236,6 @@ pub struct Auth {
     pub secrets: Vec<Secret>,
     /// `[[auth.user]]`
     pub users: Vec<User>,
-}
-
-/// `[[auth.user]]`: a long-term user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// The user's name as given, 1 to 508 bytes.
-    pub name: String,
-    /// What proves who they are.
-    pub credential: UserCredential,
-}
-
-/// What proves a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UserCredential {
-    /// The password itself, not empty.
-    Password(Secret),
-    /// Keys derived from user, realm and password (RFC 8489, sections 9.2.2 and 18.5.1); at least one is there.
-    Keys {
-        /// MD5(user ":" realm ":" password)
-        md5: Option<Secret<[u8; 16]>>,
-        /// SHA-256(user ":" realm ":" password)
-        sha256: Option<Secret<[u8; 32]>>,
-    },
 }
 
 /// `[peers]`: whom clients may reach.

@@ -10,9 +10,9 @@ use toml::Spanned;
 use super::super::document::{self, Given, List};
 use super::super::error::Problem;
 use super::super::secrets::SecretSource;
-use super::super::settings::{Auth, User, UserCredential};
+use super::super::settings::Auth;
 use super::{HOUR, MINUTE, Problems, plain};
-use crate::auth::secret::Secret;
+use crate::auth::{Credential, Secret, User};
 use crate::wire::strings;
 
 /// RFC 8489, section 14.3: USERNAME is shorter than 509 bytes.
@@ -183,9 +183,9 @@ fn users(
                         let message = "this password contains characters that RFC 8265 forbids";
                         problems.add(Problem::new(span, message));
                     }
-                    allowed.then_some(UserCredential::Password(password))
+                    allowed.then_some(Credential::Password(password))
                 }),
-            None if has_key => Some(UserCredential::Keys {
+            None if has_key => Some(Credential::Keys {
                 md5: md5_key.and_then(|given| sources.key("md5_key", given, problems)),
                 sha256: sha256_key.and_then(|given| sources.key("sha256_key", given, problems)),
             }),

@@ -1,0 +1,170 @@
+//! Secrets come from where the configuration says, and never show up in what is printed about it.
+
+use std::fs;
+
+use hairpin::auth::Credential;
+use hairpin::config::{self, ConfigError};
+use proptest::prelude::*;
+
+#[test]
+fn secrets_come_from_the_file_itself_another_file_and_the_environment() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("hairpin.toml");
+    fs::write(directory.path().join("secret"), "from another file\n").expect("a secret file");
+    let text = "[auth]\nsecrets = [\"inline\", { file = \"secret\" }, { env = \"CARGO_PKG_NAME\" }]\n\
+        [[auth.user]]\nname = \"u\"\npassword = { file = \"secret\" }\n";
+    fs::write(&path, text).expect("a configuration");
+    let settings = config::load(&path).expect("a right configuration").settings;
+    let secrets: Vec<_> = settings
+        .auth
+        .secrets
+        .iter()
+        .map(|secret| secret.expose().as_str())
+        .collect();
+    assert_eq!(secrets, ["inline", "from another file", "hairpin"]);
+    let Credential::Password(password) = &settings.auth.users[0].credential else {
+        panic!("no password")
+    };
+    assert_eq!(password.expose(), "from another file");
+    assert!(!format!("{settings:?}").contains("from another file"));
+}
+
+#[test]
+fn a_secret_that_cannot_be_had_names_its_source() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("hairpin.toml");
+    fs::write(directory.path().join("empty"), "\n").expect("a file");
+    fs::write(directory.path().join("lines"), "one\ntwo\n").expect("a file");
+    let text = "[auth]\nsecrets = [{ file = \"missing\" }, { file = \"empty\" }, { file = \"lines\" }, \
+        { file = \"/dev/zero\" }, { env = \"HAIRPIN_TEST_NOT_SET\" }, \"\", \"a\", \"a\"]\n";
+    fs::write(&path, text).expect("a configuration");
+    let error = config::load(&path)
+        .expect_err("secrets are missing")
+        .to_string();
+    for words in [
+        "missing`: No such file",
+        "empty` is empty",
+        "lines` has more than one line",
+        "`/dev/zero` is longer than",
+        "`HAIRPIN_TEST_NOT_SET` is not set",
+        "this secret is empty",
+        "this secret is given twice",
+    ] {
+        assert!(error.contains(words), "{words} not in:\n{error}");
+    }
+}
+
+#[test]
+fn a_secret_has_one_source() {
+    for source in [
+        "{ file = \"a\", env = \"b\" }",
+        "{ }",
+        "{ fil = \"a\" }",
+        "12345",
+        "[\"a\"]",
+        "true",
+    ] {
+        let invalid = config::parse(&format!("[auth]\nsecrets = [{source}]\n"), "hairpin.toml")
+            .expect_err(source);
+        assert_eq!(invalid.problems().len(), 1, "{invalid}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_a_configuration_are_refused_in_one_sentence() {
+    for path in ["/nonexistent", "/", "/dev/zero"] {
+        let error = config::load(path.as_ref()).expect_err(path);
+        assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
+        assert!(
+            error.to_string().contains(path) && !error.to_string().contains('\n'),
+            "{error}"
+        );
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("latin1.toml");
+    fs::write(&path, b"[auth]\npassword = \"tops\xfccret\"\n").expect("a file");
+    let error = config::load(&path).expect_err("not UTF-8").to_string();
+    assert!(
+        error.contains("latin1.toml:2:") && !error.contains("cret"),
+        "{error}"
+    );
+}
+
+const SECRET: &str = "hunter2-the-secret";
+
+/// Configurations with a secret in them, right and wrong.
+const TEXTS: &[&str] = &[
+    "[auth]\nrealm = \"example.org\"\nsecrets = [\"hunter2-the-secret\"]\n",
+    "[auth]\nsecrets = [\n  \"hunter2-the-secret\",\n  \"hunter2-the-secret\",\n]\nrealm = \"\"\n",
+    "[auth]\nsecrets = \"hunter2-the-secret\"\n",
+    "[auth]\nsecret = \"hunter2-the-secret\"\n",
+    "[auth]\nuser = [{ name = \"a\", password = \"hunter2-the-secret\" }]\n",
+    "[[auth.user]]\nname = \"alice\"\npassword = \"hunter2-the-secret\"\n",
+    "[[auth.user]]\nname = \"alice\"\nmd5_key = \"hunter2-the-secret\"\nsha256_key = 'hunter2-the-secret'\n",
+    "[[auth.user]]\nname = \"alice\" password = \"hunter2-the-secret\"\n",
+    "[[auth.user]]\nname = \"alice\", pw = \"hunter2-the-secret\"\n",
+    "[[auth.user]]\npassword \"hunter2-the-secret\"\n",
+    "[[auth.user]]\npassword = hunter2-the-secret\n",
+    "[[auth.user]]\npassword\n= \"hunter2-the-secret\"\n",
+    "[[auth.user]]\npasswort = \"hunter2-the-secret\"\ntoken = \"hunter2-the-secret\"\n",
+    "[[auth.user]]\npassword = \"\"\"\nhunter2-the-secret\n\"\"\"\n",
+    "[[auth.user]]\npassword = [\"hunter2-the-secret\"]\n",
+    "[[auth.user]]\npassword = { value = \"hunter2-the-secret\" }\n",
+    "auth = \"hunter2-the-secret\"\n",
+    "auth.secrets = [\"hunter2-the-secret\", 1]\n",
+    "secrets = [\"hunter2-the-secret\"]\n",
+];
+
+#[track_caller]
+fn assert_silent(text: &str) {
+    if let Err(invalid) = config::parse(text, "hairpin.toml") {
+        assert!(
+            !invalid.to_string().contains("hunter2"),
+            "told:\n{invalid}\nabout:\n{text}"
+        );
+        assert!(
+            !format!("{invalid:?}").contains("hunter2"),
+            "Debug tells about:\n{text}"
+        );
+    }
+}
+
+#[test]
+fn no_message_about_these_configurations_tells_the_secret() {
+    for text in TEXTS {
+        assert!(text.contains(SECRET));
+        assert_silent(text);
+    }
+}
+
+/// Every single character left out or put in, anywhere but in the secret itself.
+#[test]
+fn no_message_tells_a_secret_after_a_slip_of_the_finger() {
+    for text in TEXTS {
+        for at in 0..text.len() {
+            let outside =
+                |(start, secret): (usize, &str)| at <= start || at >= start + secret.len();
+            if !text.match_indices(SECRET).all(outside) {
+                continue;
+            }
+            for slip in ["\"", "'", "=", "[", "]", "}", "#", "\n", ",", "a", " "] {
+                assert_silent(&format!("{}{slip}{}", &text[..at], &text[at..]));
+            }
+            if !text[at..].starts_with(SECRET) {
+                assert_silent(&format!("{}{}", &text[..at], &text[at + 1..]));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any text at all: an answer, not a panic.
+    #[test]
+    fn any_text_is_answered(text in "(\\[|\\]|=|\"|'|\\{|\\}|,|\\.|#|\n| |auth|user|secrets|ports|é|\u{1F600}|1|\\\\){0,60}") {
+        if let Err(invalid) = config::parse(&text, "hairpin.toml") {
+            prop_assert!(!invalid.reports().is_empty());
+        }
+    }
+}
