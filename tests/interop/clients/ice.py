@@ -1,0 +1,174 @@
+"""Two aioice agents that call each other, each in a process of its own (ice_agent.py)."""
+
+import json
+import selectors
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.process import Child, Failure, read_from
+from rig.suite import Case
+
+HERE = Path(__file__).resolve().parent
+PYTHON = HERE.parent / ".venv/bin/python"
+MESSAGES = 200
+SIZE = 500
+
+
+class Agent:
+    """A running agent: JSON lines to it and from it. `namespace` is where it lives, None for the sandbox."""
+
+    def __init__(self, log, namespace=None):
+        if not PYTHON.exists():
+            raise Failure("aioice is not installed: run tests/interop/install")
+        prefix = namespace.prefix if namespace else []
+        self.child = Child(
+            [*prefix, PYTHON, "-B", HERE / "ice_agent.py"], log, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._pending = b""
+
+    def tell(self, what):
+        try:
+            self.child.process.stdin.write(json.dumps(what).encode() + b"\n")
+            self.child.process.stdin.flush()
+        except BrokenPipeError:
+            raise Failure("an agent ended early", read_from(self.child.log, 0)) from None
+
+    def hear(self, patience):
+        """The agent's next line."""
+        deadline = time.monotonic() + patience
+        stream = self.child.process.stdout
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while b"\n" not in self._pending:
+                if not selector.select(max(0, deadline - time.monotonic())):
+                    raise Failure(f"an agent said nothing for {patience} s", read_from(self.child.log, 0))
+                data = stream.read1(65536)
+                if not data:
+                    raise Failure("an agent ended early", read_from(self.child.log, 0))
+                self._pending += data
+        line, self._pending = self._pending.split(b"\n", 1)
+        return json.loads(line)
+
+    def close(self):
+        """Lets the agent give back its allocation, as a caller who hangs up does."""
+        try:
+            self.child.process.stdin.close()
+            self.child.process.wait(8)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            pass
+        self.child.kill()
+
+
+@dataclass
+class Side:
+    """What one agent reported."""
+
+    candidates: list
+    received: int = 0
+    wrong: int = 0
+    local: str = ""
+    remote: str = ""
+    error: str = ""
+
+
+def kind(candidate):
+    """host, srflx, prflx or relay: the type in a candidate's SDP text."""
+    words = candidate.split()
+    return words[words.index("typ") + 1]
+
+
+def address(candidate):
+    """The address in a candidate's SDP text."""
+    return candidate.split()[4]
+
+
+def turn_account(server, host, transport="udp", credential=None):
+    """How an agent is told its TURN server."""
+    username, password = credential or (server.user, server.password)
+    return {"host": host, "port": 3478, "username": username, "password": password, "transport": transport}
+
+
+def call(log, turn, stun=None, policy="relay", namespaces=(None, None), patience=20):
+    """Two agents call each other; returns the two Sides. `turn` is the account, or one for each of the two."""
+    accounts = turn if isinstance(turn, tuple) else (turn, turn)
+    agents = []
+    try:
+        for number, namespace in enumerate(namespaces):
+            agents.append(Agent(log.with_suffix(f".agent-{'ab'[number]}.log"), namespace))
+        for number, agent in enumerate(agents):
+            agent.tell(
+                {
+                    "controlling": number == 0,
+                    "policy": policy,
+                    "turn": accounts[number],
+                    "stun": stun,
+                    "messages": MESSAGES,
+                    "size": SIZE,
+                    "patience": patience,
+                }
+            )
+        descriptions = [agent.hear(15) for agent in agents]
+        sides = [Side(description["candidates"]) for description in descriptions]
+        for agent, other in zip(agents, reversed(descriptions)):
+            agent.tell(other)
+        for agent, side in zip(agents, sides):
+            for name, value in agent.hear(2 * patience + 10).items():
+                setattr(side, name, value)
+        return sides
+    finally:
+        # Hang up on both before waiting for either.
+        for agent in agents:
+            agent.child.process.stdin.flush()
+        for agent in agents:
+            agent.close()
+
+
+def require_exchange(sides):
+    """Both sides got all of the other's messages, unharmed and once each."""
+    for side in sides:
+        if side.error:
+            raise Failure(side.error, "\n".join(side.candidates) or "no candidates")
+        if side.received != MESSAGES or side.wrong:
+            raise Failure(
+                f"{side.received} of {MESSAGES} messages came, {side.wrong} wrong or twice", f"{side.local}\n{side.remote}"
+            )
+
+
+def pair_of(side):
+    """A side's chosen pair as text."""
+    return f"{kind(side.local)}/{kind(side.remote)}"
+
+
+def relay_only(transport, host="127.0.0.1", ephemeral=False):
+    """A case body: two agents with nothing but relayed candidates exchange data both ways."""
+
+    def body(server):
+        credential = server.ephemeral() if ephemeral else None
+        sides = call(server.case_log, turn_account(server, host, transport, credential))
+        require_exchange(sides)
+        for side in sides:
+            if pair_of(side) != "relay/relay":
+                raise Failure(f"the chosen pair is {pair_of(side)}", f"{side.local}\n{side.remote}")
+        return f"{MESSAGES} messages of {SIZE} bytes each way, pair relay/relay over {transport}"
+
+    return body
+
+
+def wrong_password(server):
+    """An agent that does not know the password gets no candidate."""
+    account = turn_account(server, "127.0.0.1", credential=(server.user, "not-the-password"))
+    sides = call(server.case_log, account, patience=3)
+    if any(side.candidates for side in sides) or not all(side.error for side in sides):
+        raise Failure("candidates in spite of a wrong password", "\n".join(sides[0].candidates + sides[1].candidates))
+    return "no relayed candidate on either side"
+
+
+CASES = [
+    Case("aioice/relay-only-udp", relay_only("udp")),
+    Case("aioice/relay-only-tcp", relay_only("tcp")),
+    Case("aioice/relay-only-ipv6-server", relay_only("udp", host="::1")),
+    Case("aioice/wrong-password", wrong_password),
+    Case("aioice/ephemeral-credential", relay_only("udp", ephemeral=True), credentials="ephemeral"),
+]
