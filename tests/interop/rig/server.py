@@ -54,9 +54,11 @@ class Server:
     # Whether static users and shared secrets work side by side.
     takes_both_credentials = True
 
-    def __init__(self, site, workdir, credentials="password"):
+    def __init__(self, site, workdir, hairpin, credentials="password"):
         self.site = site
         self.workdir = Path(workdir)
+        # hairpin's binary: the server itself, and `hairpin probe` as a client of any server.
+        self.hairpin = Path(hairpin).resolve()
         self.credentials = credentials
         self.user = "alice"
         self.password = secrets.token_hex(12)
@@ -71,6 +73,7 @@ class Server:
         with self.site.entered():
             for port in self.site.ports:
                 network.require_free(port, self.site.listen)
+        self.config.touch(mode=0o600)
         self.config.write_text(self.configuration())
         try:
             self.child = Child(
@@ -153,16 +156,12 @@ class Hairpin(Server):
 
     name = "hairpin"
 
-    def __init__(self, binary, *arguments):
-        super().__init__(*arguments)
-        self.binary = Path(binary).resolve()
-
     def command(self):
-        return [self.binary, "run", "-c", self.config]
+        return [self.hairpin, "run", "-c", self.config]
 
     def start(self):
-        if not self.binary.is_file():
-            raise Failure(f"there is no {self.binary}: build it with `cargo build --release`")
+        if not self.hairpin.is_file():
+            raise Failure(f"there is no {self.hairpin}: build it with `cargo build --release`")
         super().start()
 
     def configuration(self):

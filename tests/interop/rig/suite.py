@@ -105,8 +105,8 @@ class Suite:
             self._stop_server()
         if self._start_failure:
             raise Failure(f"no server: {self._start_failure}")
-        arguments = (self.site, self.workdir, kind)
-        self._server = Coturn(*arguments) if self.options.server == "coturn" else Hairpin(self.options.bin, *arguments)
+        make = Coturn if self.options.server == "coturn" else Hairpin
+        self._server = make(self.site, self.workdir, self.options.bin, kind)
         try:
             self._server.start()
         except Failure as failure:
