@@ -50,7 +50,7 @@ impl PasswordAlgorithm {
 }
 
 /// The key of a message's integrity, at most 32 bytes. Its `Debug` form shows nothing of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Key {
     bytes: [u8; Key::MAX_LENGTH],
     length: u8,
@@ -144,6 +144,15 @@ impl Key {
             .is_some_and(|expected| expected.ct_eq(value).into())
     }
 }
+
+/// In constant time, save for the length.
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl Eq for Key {}
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

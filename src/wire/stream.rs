@@ -37,8 +37,9 @@ pub fn next_frame(buffer: &[u8]) -> Framing {
         };
     };
     let Some(&[_, _, l0, l1]) = buffer.first_chunk::<4>() else {
-        // A byte is enough to refuse; methods end at 0x0FF, so STUN starts with 0 to 3 (RFC 7983 §7).
-        return if matches!(first, 0..=3 | 0x40..=0x4F) {
+        // A byte is enough to refuse. Methods above 0x0FF have no meaning today (RFC 7983 §7 leaves STUN only the
+        // first bytes 0 to 3), but they are STUN, and a message of an unknown method costs nobody the connection.
+        return if matches!(first, 0..=0x4F) {
             Framing::Partial { needed: 4 }
         } else {
             Framing::Invalid
@@ -46,7 +47,7 @@ pub fn next_frame(buffer: &[u8]) -> Framing {
     };
     let length = usize::from(u16::from_be_bytes([l0, l1]));
     let (length, consumed) = match first {
-        0..=3 => {
+        0..=0x3F => {
             if length % 4 != 0 {
                 return Framing::Invalid;
             }

@@ -94,25 +94,29 @@ impl<'b> Writer<'b> {
         TransactionId(bytes.try_into().unwrap_or_default())
     }
 
-    /// Appends ERROR-CODE. An empty reason keeps an answer to an unproved source small.
+    /// Appends ERROR-CODE. An empty reason keeps an answer to an unproved source small; a long one is cut to
+    /// 127 bytes, between two characters.
     pub fn error_code(&mut self, code: ErrorCode, reason: &str) -> &mut Self {
         let code = code.code();
-        // Reasons are under 128 characters and so at most 509 bytes (RFC 8489 §14.8); ours are short phrases.
-        let mut value = [0; 4 + 128];
-        let length = reason.len().min(128);
+        // Reasons are UTF-8 of fewer than 128 characters (RFC 8489 §14.8); ours are short phrases of ASCII.
+        let reason = reason
+            .get(..reason.floor_char_boundary(127))
+            .unwrap_or_default();
+        let mut value = [0; 4 + 127];
         let head = [0, 0, (code / 100) as u8, (code % 100) as u8];
         for (to, from) in value.iter_mut().zip(head.iter().chain(reason.as_bytes())) {
             *to = *from;
         }
         self.attribute(
             AttributeType::ERROR_CODE,
-            value.get(..4 + length).unwrap_or(&value),
+            value.get(..4 + reason.len()).unwrap_or(&value),
         )
     }
 
-    /// Appends UNKNOWN-ATTRIBUTES (RFC 8489 §14.13). More than 32 are cut.
+    /// Appends UNKNOWN-ATTRIBUTES (RFC 8489 §14.13). More than 128 are cut: so many fit an answer of 548 bytes
+    /// together with its integrity, and no client sends as many.
     pub fn unknown_attributes(&mut self, kinds: impl Iterator<Item = AttributeType>) -> &mut Self {
-        let mut value = [0; 64];
+        let mut value = [0; 256];
         let mut length = 0;
         for (slot, kind) in value.chunks_exact_mut(2).zip(kinds) {
             slot.copy_from_slice(&kind.0.to_be_bytes());
