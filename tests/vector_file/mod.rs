@@ -93,7 +93,9 @@ fn split_outside_brackets(line: &str) -> Option<(&str, &str)> {
 }
 
 fn is_hex(text: &str) -> bool {
-    text.len() >= 8 && text.len() % 2 == 0 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    text.len() >= 8
+        && text.len().is_multiple_of(2)
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Hexadecimal digits to bytes.

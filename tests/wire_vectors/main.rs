@@ -3,6 +3,8 @@
 //!
 //! Test names start with the id of the rule they prove.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../vector_file/mod.rs"]
 mod vector_file;
 

@@ -12,7 +12,7 @@ fn hexadecimal(text: &str) -> u16 {
 }
 
 /// Writes one message with what `write` adds, and returns its attributes' bytes.
-fn written(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+fn written(write: impl for<'w, 'b> FnOnce(&'w mut Writer<'b>) -> &'w mut Writer<'b>) -> Vec<u8> {
     let mut buffer = vec![0xEE; 1024];
     let kind = MessageType::new(Method::BINDING, Class::Error);
     let mut writer = Writer::new(&mut buffer, kind, TransactionId([9; 12]));
@@ -141,7 +141,7 @@ fn s_att_09_error_codes_and_unknown_types_are_written_as_in_every_row() {
             let code = known(number).unwrap();
             let reason = quoted.trim_matches('"');
             assert_eq!(reason, code.reason());
-            written(|writer| drop(writer.error_code(code, reason)))
+            written(|writer| writer.error_code(code, reason))
         } else if let Some(rest) = name.strip_prefix("ADDRESS-ERROR-CODE family ") {
             assert_eq!(attribute.kind, AttributeType::ADDRESS_ERROR_CODE);
             let (family, code) = match rest.split_once(' ') {
@@ -156,18 +156,18 @@ fn s_att_09_error_codes_and_unknown_types_are_written_as_in_every_row() {
                 (code.code() / 100) as u8,
                 (code.code() % 100) as u8,
             ];
-            written(|writer| drop(writer.attribute(attribute.kind, &value)))
+            written(|writer| writer.attribute(attribute.kind, &value))
         } else if let Some(list) = name.strip_prefix("UNKNOWN-ATTRIBUTES [") {
             let list = list.split(']').next().unwrap();
             let kinds = list.split(',').map(|kind| AttributeType(hexadecimal(kind)));
-            written(|writer| drop(writer.unknown_attributes(kinds)))
+            written(|writer| writer.unknown_attributes(kinds))
         } else {
             assert_eq!(attribute.error_code(), Ok(name.parse().unwrap()), "{name}");
             let Some(code) = known(name) else {
                 unnamed.push(name.clone());
                 continue;
             };
-            written(|writer| drop(writer.error_code(code, "")))
+            written(|writer| writer.error_code(code, ""))
         };
         assert_eq!(bytes, expected, "{name}");
     }
@@ -181,7 +181,7 @@ fn s_att_09_error_codes_and_unknown_types_are_written_as_in_every_row() {
 #[test]
 fn s_att_09_all_unknown_types_that_fit_an_answer_are_listed() {
     let kinds = || (0..128).map(|low| AttributeType(0x7000 + low));
-    let bytes = written(|writer| drop(writer.unknown_attributes(kinds())));
+    let bytes = written(|writer| writer.unknown_attributes(kinds()));
     assert_eq!(bytes[..4], [0x00, 0x0A, 0x01, 0x00]);
     let listed = bytes[4..]
         .chunks_exact(2)
@@ -202,7 +202,7 @@ fn s_att_17_a_reason_stays_below_128_characters_and_is_cut_between_characters() 
         ("\u{1F98A}".repeat(40), "\u{1F98A}".repeat(31)),
     ] {
         let bytes = enclosed(&written(|writer| {
-            drop(writer.error_code(ErrorCode::BadRequest, &reason));
+            writer.error_code(ErrorCode::BadRequest, &reason)
         }));
         let attribute = parsed(&bytes).attribute(AttributeType::ERROR_CODE).unwrap();
         assert_eq!(attribute.error_code(), Ok(400));
@@ -223,18 +223,18 @@ fn s_att_19_turn_attributes_are_read_and_written_as_in_every_row() {
         let attribute = parsed(&message).attributes().next().unwrap();
         let raw = |kind: A, value: &[u8]| {
             assert_eq!(attribute.value, value, "{name}");
-            written(|writer| drop(writer.attribute(kind, value)))
+            written(|writer| writer.attribute(kind, value))
         };
         let word = name.split(' ').nth(1).unwrap_or_default();
         let bytes = match name.split(' ').next().unwrap() {
             "CHANNEL-NUMBER" => {
                 assert_eq!(attribute.channel_number(), Ok(hexadecimal(word)));
-                written(|writer| drop(writer.number(A::CHANNEL_NUMBER, 0x4000_0000)))
+                written(|writer| writer.number(A::CHANNEL_NUMBER, 0x4000_0000))
             }
             "LIFETIME" => {
                 let seconds = word.parse().unwrap();
                 assert_eq!(attribute.lifetime(), Ok(seconds));
-                written(|writer| drop(writer.number(A::LIFETIME, seconds)))
+                written(|writer| writer.number(A::LIFETIME, seconds))
             }
             "REQUESTED-TRANSPORT" => {
                 let protocol = match word {
@@ -297,7 +297,7 @@ fn s_att_19_turn_attributes_are_read_and_written_as_in_every_row() {
 fn s_att_19_s_att_20_a_wrong_length_is_malformed_and_reserved_bits_are_ignored() {
     let with = |value: &[u8], read: &dyn Fn(&hairpin::wire::Attribute<'_>)| {
         let bytes = enclosed(&written(|writer| {
-            drop(writer.attribute(AttributeType(0x0042), value));
+            writer.attribute(AttributeType(0x0042), value)
         }));
         read(&parsed(&bytes).attributes().next().unwrap());
     };
@@ -352,7 +352,7 @@ fn s_att_05_the_first_of_a_repeated_attribute_counts() {
     let bytes = enclosed(&written(|writer| {
         writer
             .number(AttributeType::LIFETIME, 700)
-            .number(AttributeType::LIFETIME, 1200);
+            .number(AttributeType::LIFETIME, 1200)
     }));
     let message: Message<'_> = parsed(&bytes);
     assert_eq!(
