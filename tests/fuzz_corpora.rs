@@ -1,0 +1,74 @@
+//! Replays what fuzzing found interesting, so that `cargo test` runs the fuzz targets without a fuzzer.
+//!
+//! `cargo +nightly fuzz run <target>` goes on from the same folders; a crash it finds is copied into them, with a
+//! name that says what broke, and stays.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../fuzz/bodies/channel_data.rs"]
+mod channel_data;
+#[path = "../fuzz/bodies/message.rs"]
+mod message;
+#[path = "../fuzz/bodies/stream_framing.rs"]
+mod stream_framing;
+
+use std::path::{Path, PathBuf};
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = fuzz().join("corpus").join(target);
+    let entries = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("no corpus for {target}: {error}"));
+    let mut replayed = 0;
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        if std::panic::catch_unwind(|| check(&bytes)).is_err() {
+            panic!("{target} fails on {}", path.display());
+        }
+        replayed += 1;
+    }
+    assert!(replayed > 0, "the corpus of {target} is empty");
+}
+
+#[test]
+fn the_corpus_of_the_message_target_holds() {
+    replay("message", message::check);
+}
+
+#[test]
+fn the_corpus_of_the_channel_data_target_holds() {
+    replay("channel_data", channel_data::check);
+}
+
+#[test]
+fn the_corpus_of_the_stream_framing_target_holds() {
+    replay("stream_framing", stream_framing::check);
+}
+
+#[test]
+fn each_fuzz_target_is_replayed_and_shares_its_body() {
+    let mut targets: Vec<String> = std::fs::read_dir(fuzz().join("fuzz_targets"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    targets.sort();
+    let this = include_str!("fuzz_corpora.rs");
+    for target in &targets {
+        let source = fuzz().join("fuzz_targets").join(format!("{target}.rs"));
+        let body = format!("../bodies/{target}.rs");
+        assert!(
+            std::fs::read_to_string(source).unwrap().contains(&body),
+            "{target}"
+        );
+        assert!(
+            this.contains(&format!("replay(\"{target}\"")),
+            "{target} is not replayed"
+        );
+    }
+    assert!(!targets.is_empty());
+}
