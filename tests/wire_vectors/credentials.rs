@@ -301,6 +301,37 @@ fn s_mi_07_a_truncated_sha256_is_well_formed_and_never_verifies() {
 }
 
 #[test]
+fn s_mi_07_the_start_of_a_right_sha256_is_not_enough() {
+    let file = vector_file::open(ERRATUM);
+    let key = key_named(&file, "key = SHA-256(user:realm:TheMatrIX)");
+    let whole = file.message("message");
+    for kept in [16, 20, 24, 28, 32] {
+        let mut bytes = whole[..whole.len() - 32 + kept].to_vec();
+        let at = whole.len() - 36;
+        bytes[at + 3] = kept as u8;
+        bytes[3] -= 32 - kept as u8;
+        let verified = parsed(&bytes).authenticate(&key).is_some();
+        assert_eq!(verified, kept == 32, "{kept} bytes");
+    }
+}
+
+#[test]
+fn s_mi_03_behind_a_sha256_integrity_even_a_malformed_sha1_does_not_exist() {
+    let file = vector_file::open(ERRATUM);
+    let key = key_named(&file, "key = SHA-256(user:realm:TheMatrIX)");
+    let original = parsed(file.message("message"));
+    for value in [&[0; 20][..], &[0; 3]] {
+        let bytes = rewritten(&original, |writer| {
+            writer.integrity(Mac::Sha256, &key);
+            writer.attribute(AttributeType::MESSAGE_INTEGRITY, value);
+        });
+        let message = parsed(&bytes);
+        assert_eq!(shown(&message), shown(&original));
+        assert!(message.authenticate(&key).is_some());
+    }
+}
+
+#[test]
 fn s_att_17_a_challenge_shows_realm_nonce_and_algorithms() {
     let file = vector_file::open(AUTH);
     let bytes = file.message("401 challenge");

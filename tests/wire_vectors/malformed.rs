@@ -2,7 +2,9 @@
 
 use super::{parsed, shown, vector_file};
 use hairpin::wire::attribute::Malformed;
-use hairpin::wire::{AttributeType, Class, Message, MessageType, Method, ParseError, channel_data};
+use hairpin::wire::{
+    AttributeType, Class, Message, MessageType, Method, ParseError, channel_data, fingerprint,
+};
 use std::net::SocketAddr;
 
 const NEGATIVE: &str = "derived-negative-stun";
@@ -87,6 +89,40 @@ fn s_att_04_an_attribute_that_passes_the_end_makes_the_message_invalid() {
 fn s_fp_02_s_fp_03_a_wrong_or_misplaced_fingerprint_makes_the_message_invalid() {
     assert_eq!(refused("FINGERPRINT wrong"), ParseError::BadFingerprint);
     assert_eq!(refused("FINGERPRINT not last"), ParseError::BadFingerprint);
+}
+
+#[test]
+fn s_fp_02_a_right_fingerprint_in_the_wrong_place_makes_the_message_invalid() {
+    let file = vector_file::open(NEGATIVE);
+    let mut not_last = file.message("FINGERPRINT not last").to_vec();
+    assert_eq!(not_last[20..24], [0x80, 0x28, 0, 4]);
+    let value = fingerprint::of(&not_last[..20]);
+    not_last[24..28].copy_from_slice(&value.to_be_bytes());
+    let refused = Message::parse(&not_last).err();
+    assert_eq!(refused, Some(ParseError::BadFingerprint));
+
+    // Two, each of them right.
+    let mut twice = not_last[..28].to_vec();
+    let value = fingerprint::of(&twice);
+    twice.extend([0x80, 0x28, 0, 4]);
+    twice.extend(value.to_be_bytes());
+    assert_eq!(
+        twice.len(),
+        not_last.len(),
+        "or the first would not be right"
+    );
+    let refused = Message::parse(&twice).err();
+    assert_eq!(refused, Some(ParseError::BadFingerprint));
+
+    // Alone and last it is fine, and any length but four is not.
+    let mut last = not_last[..28].to_vec();
+    last[3] = 8;
+    let value = fingerprint::of(&last[..20]);
+    last[24..28].copy_from_slice(&value.to_be_bytes());
+    assert!(parsed(&last).has_fingerprint());
+    last[23] = 3;
+    let refused = Message::parse(&last).err();
+    assert_eq!(refused, Some(ParseError::BadFingerprint));
 }
 
 #[test]
