@@ -1,0 +1,386 @@
+//! `hairpin probe`: uses a STUN or TURN server as a client would, and says whether it works.
+//!
+//! The protocol is spoken by the `stun` and `turn` crates and not by hairpin's own code, so that a mistake hairpin
+//! makes on both sides does not cancel out. The main types are [`ProbeArgs`] and [`url::ProbeUrl`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::runtime;
+
+use credentials::Credential;
+use report::{Allocation, Echo, Failure, Report};
+use session::{Leg, Relay};
+use tap::Tap;
+use url::{ProbeUrl, Scheme};
+
+pub mod credentials;
+pub mod echo;
+pub mod link;
+pub mod report;
+pub mod session;
+pub mod tally;
+pub mod tap;
+pub mod url;
+
+/// The server answered, but something failed.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line, or a file it names, is wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// The server did not answer.
+pub const EXIT_NO_ANSWER: u8 = 3;
+
+/// Arguments of `hairpin probe`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Credentials of a turn: server are long-term ones. --secret-file takes precedence over passwords, and an argument over the \
+variable HAIRPIN_PASSWORD. A password given as an argument can be seen by other users of this machine.
+
+Exit status:
+  0  all well
+  1  the server answered but something failed: credential refused, no relay, more echoes lost than --max-loss,
+     packets changed on the way, allocation not freed
+  2  the command line or a file it names is wrong
+  3  no answer: name not found, unreachable, port closed, or silence for the whole --timeout")]
+pub struct ProbeArgs {
+    /// stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]; IPv6 addresses in brackets, port 3478 by default
+    pub url: ProbeUrl,
+
+    /// User name (with --secret-file: the part behind the time of expiry, "probe" by default)
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+
+    /// Password [env: HAIRPIN_PASSWORD]
+    #[arg(short, long, conflicts_with_all = ["password_file", "secret_file"])]
+    pub password: Option<String>,
+
+    /// File that holds the password
+    #[arg(long, value_name = "FILE", conflicts_with = "secret_file")]
+    pub password_file: Option<PathBuf>,
+
+    /// File that holds the server's shared secret, to make an ephemeral credential of
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Packets to send through the relay and back
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(tally::MAX_COUNT)))]
+    pub count: u32,
+
+    /// Size of each packet in bytes, 1 to 1200
+    #[arg(long, value_name = "BYTES", default_value_t = 160, value_parser = clap::value_parser!(u16).range(1..=1200))]
+    pub size: u16,
+
+    /// Packets a second, 1 to 10000
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+
+    /// How long to wait for each answer and for the last echo, such as 5s or 500ms
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    pub timeout: Duration,
+
+    /// Share of echoes that may be lost, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = parse_percent)]
+    pub max_loss: f64,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => (text.strip_suffix('s').unwrap_or(text), 1.0),
+    };
+    let digits = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    number
+        .parse::<f64>()
+        .ok()
+        .map(|number| number * unit)
+        .filter(|seconds| digits && (0.001..=600.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "write it as 5s or 500ms; 1 ms to 600 s".to_owned())
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| "a number from 0 to 100".to_owned())
+}
+
+/// Runs the probe and prints what it found.
+#[must_use]
+pub fn main(args: &ProbeArgs) -> ExitCode {
+    let credential = match args.url.scheme {
+        Scheme::Stun => None,
+        Scheme::Turn => match credentials::gather(args) {
+            Ok(credential) => Some(credential),
+            Err(message) => {
+                report::complain(&format!("hairpin probe: {message}"));
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
+    };
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            report::complain(&format!("hairpin probe: cannot start: {error}"));
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    // The client crates log what the report says better. All of them run on this thread.
+    let silence = tracing::subscriber::NoSubscriber::new();
+    let exit_code = tracing::subscriber::with_default(silence, || {
+        let mut report = Report::new(&args.url, !args.json);
+        let heard = runtime.block_on(run(args, credential.as_ref(), &mut report));
+        let exit_code = match (report.failures.is_empty(), heard) {
+            (true, _) => 0,
+            (false, true) => EXIT_FAILED,
+            (false, false) => EXIT_NO_ANSWER,
+        };
+        report.finish(exit_code);
+        exit_code
+    });
+    // A name that is still being resolved must not hold up the end.
+    runtime.shutdown_background();
+    ExitCode::from(exit_code)
+}
+
+/// Does all steps; true when the server was heard at all.
+async fn run(args: &ProbeArgs, credential: Option<&Credential>, report: &mut Report) -> bool {
+    let (url, limit) = (&args.url, args.timeout);
+    report.fact("url", url);
+    let addresses = match session::resolve(url, limit).await {
+        Ok(addresses) => addresses,
+        Err(failure) => {
+            report.failure(failure);
+            return false;
+        }
+    };
+    let [server, others @ ..] = addresses.as_slice() else {
+        return false;
+    };
+    report.server_address = Some(*server);
+    report.fact("server", format_args!("{server} over {}", url.transport));
+    if !others.is_empty() {
+        let others: Vec<String> = others.iter().map(|other| other.ip().to_string()).collect();
+        report.note(format!(
+            "the name has other addresses, which were not probed: {}",
+            others.join(", ")
+        ));
+    }
+    let connect = || session::connect(*server, url.transport, credential, limit);
+    let Some(credential) = credential else {
+        let tap = match connect().await {
+            Ok(tap) => tap,
+            Err(failure) => {
+                report.failure(failure);
+                return false;
+            }
+        };
+        let answer = session::binding(&tap, url.transport, limit).await;
+        tell_binding(report, &tap, answer).await;
+        return tap.log().heard;
+    };
+
+    let (tap_a, tap_b) = match tokio::try_join!(connect(), connect()) {
+        Ok(taps) => taps,
+        Err(failure) => {
+            report.failure(failure);
+            return false;
+        }
+    };
+    let legs = tokio::try_join!(
+        Leg::start('A', tap_a, *server, url.transport, credential, limit),
+        Leg::start('B', tap_b, *server, url.transport, credential, limit),
+    );
+    match legs {
+        Ok((a, b)) => {
+            relay(args, &a, &b, report).await;
+            a.tap().log().heard || b.tap().log().heard
+        }
+        Err(failure) => {
+            report.failure(failure);
+            false
+        }
+    }
+}
+
+/// Everything after the connections are there. Allocations are given back whatever happens.
+async fn relay(args: &ProbeArgs, a: &Leg, b: &Leg, report: &mut Report) {
+    // At once, so that a server that answers neither is found out in one time limit, and one that only relays is told
+    // from one that is not there.
+    let (binding, made_b) = tokio::join!(a.binding(), b.allocate());
+    let silent =
+        binding.is_err() && made_b.is_err() && !a.tap().log().heard && !b.tap().log().heard;
+    tell_binding(report, a.tap(), binding).await;
+    if silent {
+        return;
+    }
+    tell_software(report, b.tap());
+    let b = match made_b {
+        Ok(b) => b,
+        Err(failure) => return report.failure(failure),
+    };
+    match a.allocate().await {
+        Ok(a) => {
+            tell_allocation(report, &a);
+            tell_allocation(report, &b);
+            exchange(args, &a, &b, report).await;
+            let (freed_a, freed_b) = tokio::join!(a.free(), b.free());
+            tell_freed(report, 'A', freed_a);
+            tell_freed(report, 'B', freed_b);
+        }
+        Err(failure) => {
+            tell_allocation(report, &b);
+            report.failure(failure);
+            tell_freed(report, 'B', b.free().await);
+        }
+    }
+}
+
+/// Permissions and channels both ways, then the echo run.
+async fn exchange(args: &ProbeArgs, a: &Relay<'_>, b: &Relay<'_>, report: &mut Report) {
+    let plan = echo::Plan {
+        count: args.count,
+        size: usize::from(args.size),
+        rate: args.rate,
+        limit: args.timeout,
+    };
+    // Another length than the measured packets, so that neither end takes it for one.
+    let opener = vec![0; plan.size + 1];
+    let (opened_a, opened_b) = tokio::join!(a.open(b.address, &opener), b.open(a.address, &opener));
+    if let Err(failure) = opened_a.and(opened_b) {
+        return report.failure(failure);
+    }
+    let (bound_a, bound_b) = tokio::join!(a.channel(), b.channel());
+    if let Err(failure) = bound_a.and(bound_b) {
+        let refused = failure.code.is_some();
+        report.failure(failure);
+        if !refused {
+            return;
+        }
+    }
+    let outcome = echo::run(a, b, plan).await;
+    let (loss, received) = (
+        outcome.summary.loss_percent,
+        outcome.summary.packets_received,
+    );
+    let corrupted = outcome.summary.packets_corrupted;
+    report.echo(Echo {
+        packet_size_bytes: plan.size,
+        packets_per_second: plan.rate,
+        summary: outcome.summary,
+    });
+    let failure = |message: String, hint: &str| Failure {
+        step: "echo".to_owned(),
+        code: None,
+        message,
+        hint: Some(hint.to_owned()),
+    };
+    if let Some(broken) = outcome.broken {
+        report.failure(broken);
+    } else if received == 0 {
+        report.failure(failure(
+            "nothing came back through the relay".to_owned(),
+            "check that the server can reach its own relayed addresses: firewall on the relay ports, external address",
+        ));
+    } else if loss > args.max_loss {
+        report.failure(failure(
+            format!(
+                "{loss:.2} % of the packets were lost, more than {} %",
+                args.max_loss
+            ),
+            "try a lower --rate to tell a full queue from a bad path",
+        ));
+    }
+    if corrupted > 0 {
+        report.failure(failure(
+            format!("{corrupted} packets came back changed"),
+            "something on the way changes the payload",
+        ));
+    }
+}
+
+type Bound = Result<(std::net::SocketAddr, Duration), Failure>;
+
+async fn tell_binding(report: &mut Report, tap: &Tap, answer: Bound) {
+    if let Ok(local) = tap.link().local_address().await {
+        report.local_address = Some(local);
+        report.fact("local address", local);
+    }
+    match answer {
+        Ok((mapped, round_trip)) => {
+            let round_trip = milliseconds(round_trip);
+            report.mapped_address = Some(mapped);
+            report.binding_round_trip_ms = Some(round_trip);
+            report.fact("mapped address", mapped);
+            report.fact("Binding round trip", format_args!("{round_trip:.2} ms"));
+        }
+        Err(failure) => report.failure(failure),
+    }
+    tell_software(report, tap);
+}
+
+fn tell_software(report: &mut Report, tap: &Tap) {
+    let (software, realm) = {
+        let log = tap.log();
+        (log.software.clone(), log.realm.clone())
+    };
+    if let Some(software) = software.filter(|_| report.software.is_none()) {
+        report.fact("software", &software);
+        report.software = Some(software);
+    }
+    if let Some(realm) = realm.filter(|_| report.realm.is_none()) {
+        report.fact("realm", &realm);
+        report.realm = Some(realm);
+    }
+}
+
+fn tell_allocation(report: &mut Report, relay: &Relay<'_>) {
+    let name = relay.leg.name();
+    let set_up_ms = milliseconds(relay.set_up);
+    let lifetime_seconds = relay.lifetime.map(|lifetime| lifetime.as_secs());
+    report.fact(&format!("{name} relayed address"), relay.address);
+    if let Some(lifetime) = lifetime_seconds {
+        report.fact(&format!("{name} lifetime"), format_args!("{lifetime} s"));
+    }
+    report.fact(&format!("{name} set-up"), format_args!("{set_up_ms:.2} ms"));
+    let server_is_public = report
+        .server_address
+        .is_some_and(|server| session::is_public(server.ip()));
+    if server_is_public && !session::is_public(relay.address.ip()) {
+        report.note(format!(
+            "relayed address {} cannot be reached from outside: the server has to be told its external address",
+            relay.address.ip()
+        ));
+    }
+    report.allocations.push(Allocation {
+        name,
+        relayed_address: relay.address,
+        lifetime_seconds,
+        set_up_ms,
+        freed: false,
+    });
+}
+
+fn tell_freed(report: &mut Report, name: char, freed: Result<(), Failure>) {
+    report.fact(
+        &format!("{name} freed"),
+        if freed.is_ok() { "yes" } else { "no" },
+    );
+    match freed {
+        Ok(()) => {
+            for allocation in report.allocations.iter_mut().filter(|a| a.name == name) {
+                allocation.freed = true;
+            }
+        }
+        Err(failure) => report.failure(failure),
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

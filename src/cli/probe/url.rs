@@ -1,0 +1,302 @@
+//! `stun:` and `turn:` URLs (RFC 7064 §3.1, RFC 7065 §3.1), as browsers take them in `iceServers`.
+//!
+//! Not a general URL parser: these two schemes have neither `//` nor a path nor user information. The main type is
+//! [`ProbeUrl`].
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// Where STUN and TURN listen over UDP and TCP when the URL names no port (RFC 8489 §18.6).
+pub const DEFAULT_PORT: u16 = 3478;
+
+/// What the server is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `stun:`, a mapped address.
+    Stun,
+    /// `turn:`, relayed addresses.
+    Turn,
+}
+
+/// How the server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A byte stream.
+    Tcp,
+}
+
+/// The host part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// An address, written out.
+    Ip(IpAddr),
+    /// A name that has to be resolved.
+    Name(String),
+}
+
+/// A parsed URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeUrl {
+    /// `stun` or `turn`.
+    pub scheme: Scheme,
+    /// The server.
+    pub host: Host,
+    /// Its port, 3478 when the URL has none.
+    pub port: u16,
+    /// Always UDP for `stun:`, and for `turn:` unless the URL says otherwise.
+    pub transport: Transport,
+}
+
+/// Why a text is not a URL the probe can use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// No `stun:` or `turn:` in front.
+    #[error("write it as stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]")]
+    Scheme,
+    /// `stuns:` or `turns:`.
+    #[error(
+        "{0}: needs TLS, which hairpin does not have yet; probe the plain listener with {1}: instead"
+    )]
+    Tls(&'static str, &'static str),
+    /// `turn://host`.
+    #[error("STUN and TURN URLs have no // after the colon")]
+    Slashes,
+    /// `turn:user@host`.
+    #[error("a STUN or TURN URL carries no user name; use --username")]
+    UserInformation,
+    /// Nothing between the scheme and the port.
+    #[error("the host is missing")]
+    NoHost,
+    /// A character that no host name has.
+    #[error("'{0}' is not a host name or address")]
+    Host(String),
+    /// Brackets around something else, or `[` without `]`.
+    #[error("'{0}' is not an IPv6 address in brackets")]
+    Ipv6(String),
+    /// An IPv6 address without brackets.
+    #[error("an IPv6 address goes in brackets, as in [{0}]")]
+    Brackets(Ipv6Addr),
+    /// Not a number from 1 to 65535.
+    #[error("'{0}' is not a port; ports go from 1 to 65535")]
+    Port(String),
+    /// A query in a `stun:` URL.
+    #[error("a stun: URL takes no ?transport; the Binding goes over UDP")]
+    StunQuery,
+    /// A query other than `?transport=udp` or `?transport=tcp`.
+    #[error("'?{0}' is not understood; only ?transport=udp and ?transport=tcp are")]
+    Query(String),
+}
+
+impl FromStr for ProbeUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<ProbeUrl, UrlError> {
+        let (scheme, rest) = text.split_once(':').ok_or(UrlError::Scheme)?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "stun" => Scheme::Stun,
+            "turn" => Scheme::Turn,
+            "stuns" => return Err(UrlError::Tls("stuns", "stun")),
+            "turns" => return Err(UrlError::Tls("turns", "turn")),
+            _ => return Err(UrlError::Scheme),
+        };
+        if rest.starts_with("//") {
+            return Err(UrlError::Slashes);
+        }
+        let (authority, query) = match rest.split_once('?') {
+            Some((authority, query)) => (authority, Some(query)),
+            None => (rest, None),
+        };
+        let transport = match (scheme, query) {
+            (_, None) => Transport::Udp,
+            (Scheme::Stun, Some(_)) => return Err(UrlError::StunQuery),
+            (Scheme::Turn, Some(query)) => match query.to_ascii_lowercase().as_str() {
+                "transport=udp" => Transport::Udp,
+                "transport=tcp" => Transport::Tcp,
+                _ => return Err(UrlError::Query(query.to_owned())),
+            },
+        };
+        if authority.contains('@') {
+            return Err(UrlError::UserInformation);
+        }
+        let (host, port) = host_and_port(authority)?;
+        Ok(ProbeUrl {
+            scheme,
+            host,
+            port,
+            transport,
+        })
+    }
+}
+
+fn host_and_port(authority: &str) -> Result<(Host, u16), UrlError> {
+    if let Some(bracketed) = authority.strip_prefix('[') {
+        let wrong = || UrlError::Ipv6(authority.to_owned());
+        let (address, after) = bracketed.split_once(']').ok_or_else(wrong)?;
+        let address = address.parse::<Ipv6Addr>().map_err(|_| wrong())?;
+        let port = match after.strip_prefix(':') {
+            Some(port) => parse_port(port)?,
+            None if after.is_empty() => DEFAULT_PORT,
+            None => return Err(wrong()),
+        };
+        return Ok((Host::Ip(IpAddr::V6(address)), port));
+    }
+    if let Ok(address) = authority.parse::<Ipv6Addr>() {
+        return Err(UrlError::Brackets(address));
+    }
+    let (host, port) = match authority.split_once(':') {
+        Some((host, port)) => (host, parse_port(port)?),
+        None => (authority, DEFAULT_PORT),
+    };
+    if host.is_empty() {
+        return Err(UrlError::NoHost);
+    }
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return Ok((Host::Ip(IpAddr::V4(address)), port));
+    }
+    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if !host.chars().all(allowed) {
+        return Err(UrlError::Host(host.to_owned()));
+    }
+    Ok((Host::Name(host.to_owned()), port))
+}
+
+/// An empty port is the default one (RFC 3986 §3.2.3).
+fn parse_port(text: &str) -> Result<u16, UrlError> {
+    if text.is_empty() {
+        return Ok(DEFAULT_PORT);
+    }
+    let wrong = || UrlError::Port(text.to_owned());
+    // `parse` alone would take a sign.
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    match text.parse() {
+        Ok(0) | Err(_) => Err(wrong()),
+        Ok(port) => Ok(port),
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        })
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Ip(IpAddr::V4(address)) => write!(f, "{address}"),
+            Host::Ip(IpAddr::V6(address)) => write!(f, "[{address}]"),
+            Host::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for ProbeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, port) = (&self.host, self.port);
+        match self.scheme {
+            Scheme::Stun => write!(f, "stun:{host}:{port}"),
+            Scheme::Turn => write!(f, "turn:{host}:{port}?transport={}", self.transport),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<String, UrlError> {
+        text.parse::<ProbeUrl>().map(|url| url.to_string())
+    }
+
+    #[test]
+    fn urls_of_the_rfcs_are_read_with_their_defaults() {
+        for (text, full) in [
+            ("stun:example.org", "stun:example.org:3478"),
+            ("stun:example.org:8000", "stun:example.org:8000"),
+            ("STUN:192.0.2.1", "stun:192.0.2.1:3478"),
+            ("turn:example.org", "turn:example.org:3478?transport=udp"),
+            ("turn:example.org:", "turn:example.org:3478?transport=udp"),
+            (
+                "turn:a_b.c-d:1?transport=udp",
+                "turn:a_b.c-d:1?transport=udp",
+            ),
+            ("Turn:h:65535?Transport=TCP", "turn:h:65535?transport=tcp"),
+            (
+                "turn:[2001:DB8::1]:80",
+                "turn:[2001:db8::1]:80?transport=udp",
+            ),
+            ("turn:[::1]?transport=tcp", "turn:[::1]:3478?transport=tcp"),
+            ("stun:bücher.example", "stun:bücher.example:3478"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(full), "{text}");
+            assert_eq!(parse(full).as_deref(), Ok(full), "printed form of {text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_told_from_a_name() {
+        let host = |text: &str| text.parse::<ProbeUrl>().unwrap().host;
+        assert_eq!(
+            host("stun:192.0.2.1"),
+            Host::Ip("192.0.2.1".parse().unwrap())
+        );
+        assert_eq!(host("stun:[::1]"), Host::Ip("::1".parse().unwrap()));
+        assert_eq!(
+            host("stun:one.example"),
+            Host::Name("one.example".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_no_stun_or_turn_url_is_refused_with_the_reason() {
+        let text = |t: &str| t.to_owned();
+        for (url, error) in [
+            ("", UrlError::Scheme),
+            ("example.org", UrlError::Scheme),
+            ("example.org:3478", UrlError::Scheme),
+            ("http://example.org", UrlError::Scheme),
+            ("turns:example.org", UrlError::Tls("turns", "turn")),
+            ("stuns:example.org", UrlError::Tls("stuns", "stun")),
+            ("turn://example.org", UrlError::Slashes),
+            ("turn:user@example.org", UrlError::UserInformation),
+            ("turn:", UrlError::NoHost),
+            ("turn::3478", UrlError::NoHost),
+            ("turn:?transport=udp", UrlError::NoHost),
+            ("turn:a b", UrlError::Host(text("a b"))),
+            ("turn:h/path", UrlError::Host(text("h/path"))),
+            ("turn:h:3478/path", UrlError::Port(text("3478/path"))),
+            ("turn:h:0", UrlError::Port(text("0"))),
+            ("turn:h:65536", UrlError::Port(text("65536"))),
+            ("turn:h:+80", UrlError::Port(text("+80"))),
+            ("turn:h:80:81", UrlError::Port(text("80:81"))),
+            ("turn:[::1", UrlError::Ipv6(text("[::1"))),
+            ("turn:[::1]x", UrlError::Ipv6(text("[::1]x"))),
+            ("turn:[192.0.2.1]", UrlError::Ipv6(text("[192.0.2.1]"))),
+            (
+                "turn:[fe80::1%eth0]",
+                UrlError::Ipv6(text("[fe80::1%eth0]")),
+            ),
+            ("turn:::1", UrlError::Brackets("::1".parse().unwrap())),
+            ("stun:h?transport=udp", UrlError::StunQuery),
+            (
+                "turn:h?transport=sctp",
+                UrlError::Query(text("transport=sctp")),
+            ),
+            ("turn:h?", UrlError::Query(text(""))),
+            (
+                "turn:h?transport=udp&x=y",
+                UrlError::Query(text("transport=udp&x=y")),
+            ),
+        ] {
+            assert_eq!(parse(url), Err(error), "{url}");
+        }
+    }
+}
