@@ -47,6 +47,11 @@ pub enum LinkError {
     /// The server closed the TCP connection.
     #[error("the server closed the connection")]
     Closed,
+    /// It did so within what has to be taken for a message; the start of an HTTP answer looks like ChannelData.
+    #[error(
+        "the server closed the connection within a message, as one that does not speak STUN would"
+    )]
+    CutShort,
     /// Bytes on a TCP connection that are neither STUN nor ChannelData.
     #[error("what listens there does not speak STUN")]
     NotStun,
@@ -120,7 +125,11 @@ impl Link {
                 Framing::Partial { .. } => {
                     buffer.reserve(READ_CHUNK);
                     if half.read_buf(buffer).await? == 0 {
-                        return Err(LinkError::Closed);
+                        return Err(if buffer.is_empty() {
+                            LinkError::Closed
+                        } else {
+                            LinkError::CutShort
+                        });
                     }
                 }
                 Framing::Invalid => return Err(LinkError::NotStun),
@@ -232,14 +241,18 @@ mod tests {
     #[tokio::test]
     async fn another_protocol_and_a_closed_connection_are_told_apart() {
         let (link, mut server) = tcp_pair().await;
+        server.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
+        assert!(matches!(receive(&link).await, Err(LinkError::NotStun)));
+
+        let (link, mut server) = tcp_pair().await;
         server
             .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .await
             .unwrap();
-        assert!(matches!(receive(&link).await, Err(LinkError::NotStun)));
+        drop(server);
+        assert!(matches!(receive(&link).await, Err(LinkError::CutShort)));
 
-        let (link, mut server) = tcp_pair().await;
-        server.write_all(&BINDING[..7]).await.unwrap();
+        let (link, server) = tcp_pair().await;
         drop(server);
         assert!(matches!(receive(&link).await, Err(LinkError::Closed)));
     }

@@ -34,15 +34,16 @@ pub const EXIT_NO_ANSWER: u8 = 3;
 /// Arguments of `hairpin probe`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-Credentials of a turn: server are long-term ones. --secret-file takes precedence over passwords, and an argument over the \
-variable HAIRPIN_PASSWORD. A password given as an argument can be seen by other users of this machine.
+A turn: server needs credentials: a user name with a password, or the shared secret that
+ephemeral credentials are made of. Arguments win over HAIRPIN_PASSWORD; mind that other
+users of this machine can see them.
 
 Exit status:
   0  all well
-  1  the server answered but something failed: credential refused, no relay, more echoes lost than --max-loss,
-     packets changed on the way, allocation not freed
+  1  the server answered, but something failed: credential refused, no relay, too
+     many echoes lost (--max-loss), packets changed, allocation not freed
   2  the command line or a file it names is wrong
-  3  no answer: name not found, unreachable, port closed, or silence for the whole --timeout")]
+  3  no answer: name not found, unreachable, port closed, silence for --timeout")]
 pub struct ProbeArgs {
     /// stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]; IPv6 addresses in brackets, port 3478 by default
     pub url: ProbeUrl,
@@ -171,41 +172,28 @@ async fn run(args: &ProbeArgs, credential: Option<&Credential>, report: &mut Rep
             others.join(", ")
         ));
     }
-    let connect = || session::connect(*server, url.transport, credential, limit);
-    let Some(credential) = credential else {
-        let tap = match connect().await {
-            Ok(tap) => tap,
-            Err(failure) => {
-                report.failure(failure);
-                return false;
+    let start = async |name| {
+        let tap = session::connect(*server, url.transport, credential, limit).await?;
+        Leg::start(name, tap, *server, url.transport, credential, limit).await
+    };
+    match url.scheme {
+        Scheme::Stun => match start('A').await {
+            Ok(leg) => {
+                let answer = leg.binding().await;
+                tell_binding(report, leg.tap(), answer).await;
+                return leg.tap().log().heard;
             }
-        };
-        let answer = session::binding(&tap, url.transport, limit).await;
-        tell_binding(report, &tap, answer).await;
-        return tap.log().heard;
-    };
-
-    let (tap_a, tap_b) = match tokio::try_join!(connect(), connect()) {
-        Ok(taps) => taps,
-        Err(failure) => {
-            report.failure(failure);
-            return false;
-        }
-    };
-    let legs = tokio::try_join!(
-        Leg::start('A', tap_a, *server, url.transport, credential, limit),
-        Leg::start('B', tap_b, *server, url.transport, credential, limit),
-    );
-    match legs {
-        Ok((a, b)) => {
-            relay(args, &a, &b, report).await;
-            a.tap().log().heard || b.tap().log().heard
-        }
-        Err(failure) => {
-            report.failure(failure);
-            false
-        }
+            Err(failure) => report.failure(failure),
+        },
+        Scheme::Turn => match tokio::try_join!(start('A'), start('B')) {
+            Ok((a, b)) => {
+                relay(args, &a, &b, report).await;
+                return a.tap().log().heard || b.tap().log().heard;
+            }
+            Err(failure) => report.failure(failure),
+        },
     }
+    false
 }
 
 /// Everything after the connections are there. Allocations are given back whatever happens.
@@ -381,6 +369,7 @@ fn tell_freed(report: &mut Report, name: char, freed: Result<(), Failure>) {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+/// To the microsecond; more is noise.
+pub fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
 }

@@ -9,13 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stun::agent::TransactionId;
 use stun::message::{
-    BINDING_REQUEST, Getter, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
-    METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message, Method,
+    METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH,
+    Method,
 };
-use stun::xoraddr::XorMappedAddress;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use turn::client::{Client, ClientConfig};
 use webrtc_util::Conn;
@@ -93,39 +90,7 @@ pub async fn connect(
     }
 }
 
-/// A Binding with the `stun` crate's client: the mapped address and the round trip.
-///
-/// # Errors
-/// When the server refuses, answers nonsense or does not answer.
-pub async fn binding(
-    tap: &Arc<Tap>,
-    transport: Transport,
-    limit: Duration,
-) -> Result<(SocketAddr, Duration), Failure> {
-    let exchange = async {
-        let mut client = stun::client::ClientBuilder::new()
-            .with_conn(Arc::clone(tap) as Arc<dyn Conn + Send + Sync>)
-            .with_rto(Duration::from_millis(RETRANSMIT_UDP_MS.into()))
-            .build()?;
-        let mut request = Message::new();
-        request.build(&[Box::<TransactionId>::default(), Box::new(BINDING_REQUEST)])?;
-        let (handler, mut events) = mpsc::unbounded_channel();
-        let start = Instant::now();
-        client.send(&request, Some(Arc::new(handler))).await?;
-        let event = events
-            .recv()
-            .await
-            .ok_or(stun::Error::ErrTransactionStopped)?;
-        let round_trip = start.elapsed();
-        let mut mapped = XorMappedAddress::default();
-        mapped.get_from(&event.event_body?)?;
-        client.close().await?;
-        Ok::<_, stun::Error>((SocketAddr::new(mapped.ip, mapped.port), round_trip))
-    };
-    step(tap, METHOD_BINDING, transport, limit, exchange).await
-}
-
-/// A TURN client with a connection of its own.
+/// A client with a connection of its own.
 pub struct Leg {
     name: char,
     tap: Arc<Tap>,
@@ -159,14 +124,17 @@ impl Leg {
         tap: Arc<Tap>,
         server: SocketAddr,
         transport: Transport,
-        credential: &Credential,
+        credential: Option<&Credential>,
         limit: Duration,
     ) -> Result<Leg, Failure> {
+        let (username, password) = credential
+            .map(|credential| (credential.username.clone(), credential.password.clone()))
+            .unwrap_or_default();
         let config = ClientConfig {
             stun_serv_addr: server.to_string(),
             turn_serv_addr: server.to_string(),
-            username: credential.username.clone(),
-            password: credential.password.clone(),
+            username,
+            password,
             realm: String::new(),
             software: String::new(),
             rto_in_ms: match transport {
@@ -206,10 +174,13 @@ impl Leg {
         &self.tap
     }
 
-    /// A Binding on the connection the allocation will use.
+    /// The mapped address and the round trip of a Binding on this connection.
+    ///
+    /// The `stun` crate has a client for this as well, but 0.17 drops answers of more than 120 bytes, which is what two
+    /// IPv6 addresses and a SOFTWARE need.
     ///
     /// # Errors
-    /// As for [`binding`].
+    /// When the server refuses, answers nonsense or does not answer.
     pub async fn binding(&self) -> Result<(SocketAddr, Duration), Failure> {
         let start = Instant::now();
         let server = self.server.to_string();

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::milliseconds;
+
 /// The most packets a run may have, so that what is kept of each stays small.
 pub const MAX_COUNT: u32 = 1_000_000;
 
@@ -122,11 +124,10 @@ impl Tally {
     pub fn summary(&self) -> Summary {
         let mut sorted = self.round_trips.clone();
         sorted.sort_unstable();
-        let ms = |d: Duration| d.as_secs_f64() * 1000.0;
         let percentile = |hundredths: usize| {
             // Nearest rank: the smallest value that this share of all values does not exceed.
             let rank = (sorted.len() * hundredths).div_ceil(100);
-            sorted.get(rank.checked_sub(1)?).copied().map(ms)
+            sorted.get(rank.checked_sub(1)?).copied().map(milliseconds)
         };
         let lost = self.sent.len() - self.round_trips.len();
         Summary {
@@ -140,10 +141,10 @@ impl Tally {
             packets_reordered: self.reordered,
             packets_duplicated: self.duplicated,
             packets_corrupted: self.corrupted,
-            round_trip_min_ms: sorted.first().copied().map(ms),
+            round_trip_min_ms: sorted.first().copied().map(milliseconds),
             round_trip_median_ms: percentile(50),
             round_trip_p95_ms: percentile(95),
-            round_trip_max_ms: sorted.last().copied().map(ms),
+            round_trip_max_ms: sorted.last().copied().map(milliseconds),
         }
     }
 

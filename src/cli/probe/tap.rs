@@ -145,7 +145,7 @@ impl Tap {
     }
 
     fn link_fault(&self, error: LinkError) {
-        if matches!(error, LinkError::NotStun) {
+        if matches!(error, LinkError::NotStun | LinkError::CutShort) {
             self.log.send_modify(|log| log.heard = true);
         }
         self.fault(match error {
