@@ -203,6 +203,13 @@ async fn relay(args: &ProbeArgs, a: &Leg, b: &Leg, report: &mut Report) {
     let (binding, made_b) = tokio::join!(a.binding(), b.allocate());
     let silent =
         binding.is_err() && made_b.is_err() && !a.tap().log().heard && !b.tap().log().heard;
+    let binding = binding.map_err(|failure| match &made_b {
+        Ok(_) if failure.code.is_none() => Failure {
+            hint: Some("it relays all the same, so STUN may be turned off".to_owned()),
+            ..failure
+        },
+        _ => failure,
+    });
     tell_binding(report, a.tap(), binding).await;
     if silent {
         return;
@@ -217,14 +224,13 @@ async fn relay(args: &ProbeArgs, a: &Leg, b: &Leg, report: &mut Report) {
             tell_allocation(report, &a);
             tell_allocation(report, &b);
             exchange(args, &a, &b, report).await;
-            let (freed_a, freed_b) = tokio::join!(a.free(), b.free());
-            tell_freed(report, 'A', freed_a);
-            tell_freed(report, 'B', freed_b);
+            free(report, &a).await;
+            free(report, &b).await;
         }
         Err(failure) => {
             tell_allocation(report, &b);
             report.failure(failure);
-            tell_freed(report, 'B', b.free().await);
+            free(report, &b).await;
         }
     }
 }
@@ -354,18 +360,22 @@ fn tell_allocation(report: &mut Report, relay: &Relay<'_>) {
     });
 }
 
-fn tell_freed(report: &mut Report, name: char, freed: Result<(), Failure>) {
-    report.fact(
-        &format!("{name} freed"),
-        if freed.is_ok() { "yes" } else { "no" },
-    );
-    match freed {
-        Ok(()) => {
-            for allocation in report.allocations.iter_mut().filter(|a| a.name == name) {
-                allocation.freed = true;
-            }
-        }
-        Err(failure) => report.failure(failure),
+async fn free(report: &mut Report, relay: &Relay<'_>) {
+    let name = relay.leg.name();
+    // Whatever cut the connection was reported when it did.
+    let broken = relay.leg.tap().log().fault.is_some();
+    let freed = if broken {
+        None
+    } else {
+        Some(relay.free().await)
+    };
+    let done = matches!(freed, Some(Ok(())));
+    report.fact(&format!("{name} freed"), if done { "yes" } else { "no" });
+    for allocation in report.allocations.iter_mut().filter(|a| a.name == name) {
+        allocation.freed = done;
+    }
+    if let Some(Err(failure)) = freed {
+        report.failure(failure);
     }
 }
 

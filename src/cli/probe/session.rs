@@ -85,7 +85,10 @@ pub async fn connect(
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Err(failure(
             format!("{server}, {transport}: {}", Fault::Refused),
         )),
-        Ok(Err(error)) => Err(failure(format!("{server}, {transport}: {error}"))),
+        Ok(Err(error)) => Err(Failure {
+            hint: Some("check this machine's addresses, routes and firewall".to_owned()),
+            ..failure(format!("{server}, {transport}: {error}"))
+        }),
         Ok(Ok(link)) => Ok(Arc::new(Tap::new(link, server, credential.cloned()))),
     }
 }
@@ -416,6 +419,9 @@ fn code_hint(code: u16, method: Method, realm: Option<&str>) -> Option<String> {
         403 => {
             "the server does not relay to its own relayed address; when that address is private or loopback, peers there \
              have to be allowed for this test"
+        }
+        437 | 438 if method != METHOD_ALLOCATE => {
+            "the server may have lost the allocation, for instance by a restart"
         }
         437 => "the server believes this port has an allocation already; try again",
         438 => {
