@@ -45,15 +45,23 @@ Exit status:
   2  the command line or a file it names is wrong
   3  no answer: name not found, unreachable, port closed, silence for --timeout")]
 pub struct ProbeArgs {
-    /// stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]; IPv6 addresses in brackets, port 3478 by default
+    /// The server.
+    #[arg(
+        help = "stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]; IPv6 addresses in brackets, port 3478 by default"
+    )]
     pub url: ProbeUrl,
 
     /// User name (with --secret-file: the part behind the time of expiry, "probe" by default)
     #[arg(short, long, value_name = "NAME")]
     pub username: Option<String>,
 
-    /// Password [env: HAIRPIN_PASSWORD]
-    #[arg(short, long, conflicts_with_all = ["password_file", "secret_file"])]
+    /// The password; `HAIRPIN_PASSWORD` is read when no argument gives one.
+    #[arg(
+        short,
+        long,
+        conflicts_with_all = ["password_file", "secret_file"],
+        help = "Password [env: HAIRPIN_PASSWORD]"
+    )]
     pub password: Option<String>,
 
     /// File that holds the password
