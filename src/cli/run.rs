@@ -13,6 +13,7 @@ use crate::net::socket::Buffers;
 use crate::net::{ListenerAddress, NetSettings, Server, StreamSettings, descriptors, random_seed};
 use crate::policy::{self, PeerFilter, PeerRules, Quotas};
 use crate::telemetry::{self, Metrics};
+use crate::wire::ChannelRange;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::fmt::Write as _;
@@ -134,6 +135,11 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
         max_lifetime: seconds(settings.allocation.max_lifetime),
         max_permissions: settings.limits.permissions_per_allocation as usize,
         max_channels: settings.limits.channels_per_allocation as usize,
+        channels: if settings.allocation.rfc5766_channels {
+            ChannelRange::Rfc5766
+        } else {
+            ChannelRange::Rfc8656
+        },
         software: settings.server.software.clone().unwrap_or_default(),
     };
     let limits = &settings.limits;

@@ -94,6 +94,7 @@ pub(super) struct RelayAddress {
 pub(super) struct Allocation {
     pub default_lifetime: Given<Read<Duration>>,
     pub max_lifetime: Given<Read<Duration>>,
+    pub rfc5766_channels: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]

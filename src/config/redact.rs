@@ -25,6 +25,7 @@ const SHOWN: &[&str] = &[
     "external",
     "default_lifetime",
     "max_lifetime",
+    "rfc5766_channels",
     "realm",
     "nonce_lifetime",
     "name",

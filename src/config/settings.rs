@@ -223,6 +223,8 @@ pub struct Allocation {
     pub default_lifetime: Duration,
     /// Longest lifetime granted at once.
     pub max_lifetime: Duration,
+    /// Whether channel numbers that RFC 5766 allowed and RFC 8656 reserves are accepted.
+    pub rfc5766_channels: bool,
 }
 
 /// `[auth]`: who may relay.
@@ -330,6 +332,7 @@ impl Default for Settings {
             allocation: Allocation {
                 default_lifetime: Duration::from_secs(600),
                 max_lifetime: Duration::from_secs(3600),
+                rfc5766_channels: false,
             },
             auth: Auth {
                 realm: "hairpin".to_owned(),

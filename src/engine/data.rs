@@ -31,7 +31,7 @@ impl Engine {
         client: &ClientPath,
         frame: &[u8],
     ) -> Outcome {
-        let Some((number, payload)) = channel_data::parse(frame) else {
+        let Some((number, payload)) = channel_data::parse_in(self.rules().channels, frame) else {
             return self.drop(DropReason::Malformed);
         };
         let Some((slot, allocation)) = self.find(&client.tuple).and_then(|slot| {

@@ -42,6 +42,7 @@ pub use time::{Instant, Now};
 use crate::auth::{Authenticator, NonceKeys};
 use crate::policy::PeerFilter;
 use crate::policy::Quotas;
+use crate::wire::ChannelRange;
 use allocation::{Allocation, RouteChange};
 use counters::DropReason;
 use hashbrown::HashTable;
@@ -72,6 +73,8 @@ pub struct Rules {
     pub max_permissions: usize,
     /// How many channels an allocation may have.
     pub max_channels: usize,
+    /// Which channel numbers clients may bind.
+    pub channels: ChannelRange,
     /// The value of SOFTWARE in answers to authenticated requests; empty for none.
     pub software: String,
 }
@@ -145,8 +148,10 @@ impl Engine {
         reply: &mut [u8],
     ) -> Outcome {
         match input.first() {
-            Some(0x40..=0x4F) => self.channel_data(now.instant, client, input),
             Some(0..=3) => self.stun(now, client, input, reply),
+            Some(byte) if self.rules().channels.has_first_byte(*byte) => {
+                self.channel_data(now.instant, client, input)
+            }
             _ => self.drop(DropReason::NotStun),
         }
     }
@@ -197,6 +202,12 @@ impl Engine {
         for slot in slots {
             self.close(slot, now.instant, CloseReason::Shutdown);
         }
+    }
+
+    /// The channel numbers that clients may bind.
+    #[must_use]
+    pub fn channels(&self) -> ChannelRange {
+        self.rules().channels
     }
 
     /// Whether a client has an allocation, over or not.

@@ -406,7 +406,8 @@ impl Engine {
         let number = attribute(AttributeType::CHANNEL_NUMBER)?;
         let peer = attribute(AttributeType::XOR_PEER_ADDRESS)?;
         let number = number.channel_number().map_err(bad)?;
-        let number = ChannelNumber::new(number).ok_or(ErrorCode::BadRequest)?;
+        let range = self.rules().channels;
+        let number = ChannelNumber::new_in(range, number).ok_or(ErrorCode::BadRequest)?;
         let peer = peer.xor_address(message.transaction()).map_err(bad)?;
 
         let rules = self.shared.rules.clone();

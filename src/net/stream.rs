@@ -3,7 +3,8 @@
 use super::StreamSettings;
 use super::tasks::Shared;
 use crate::engine::{ClientPath, FiveTuple, Link, Transport};
-use crate::wire::stream::{Framing, MAX_FRAME, next_frame};
+use crate::wire::ChannelRange;
+use crate::wire::stream::{Framing, MAX_FRAME, next_frame_in};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub(super) async fn serve(worker: Shared, stream: TcpStream, peer: SocketAddr, s
         client,
         number,
         input: Vec::new(),
+        channels: worker.borrow().channels(),
         patience: Patience::new(worker.borrow().settings().stream),
     };
     loop {
@@ -79,6 +81,7 @@ struct Connection<'a> {
     client: ClientPath,
     number: u32,
     input: Vec<u8>,
+    channels: ChannelRange,
     patience: Patience,
 }
 
@@ -104,7 +107,7 @@ impl Connection<'_> {
         let mut worker = self.worker.borrow_mut();
         let mut start = 0;
         let needed = loop {
-            match next_frame(&self.input[start..]) {
+            match next_frame_in(self.channels, &self.input[start..]) {
                 Framing::Complete { length, consumed } => {
                     worker.take_frame(&self.client, &self.input[start..start + length]);
                     start += consumed;

@@ -288,6 +288,11 @@ impl Worker {
         self.core.engine.counters().dropped(DropReason::NotStun);
     }
 
+    /// The channel numbers that frames may have.
+    pub fn channels(&self) -> crate::wire::ChannelRange {
+        self.core.engine.channels()
+    }
+
     /// Whether the client has an allocation.
     pub fn has_allocation(&self, client: &ClientPath) -> bool {
         self.core.engine.has_allocation(&client.tuple)

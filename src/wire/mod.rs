@@ -21,7 +21,7 @@ pub mod strings;
 pub mod writer;
 
 pub use attribute::{Attribute, AttributeType};
-pub use channel_data::ChannelNumber;
+pub use channel_data::{ChannelNumber, ChannelRange};
 pub use error_code::ErrorCode;
 pub use header::{Class, MAGIC_COOKIE, MessageType, Method, TransactionId};
 pub use integrity::{Authenticated, Key, Mac, PasswordAlgorithm};

@@ -3,8 +3,9 @@
 //! There is no resynchronisation: once the start of a frame is not recognisable, the rest of the stream is lost and
 //! the connection has to be closed.
 
+use super::channel_data::{self, ChannelRange};
 use super::header::{HEADER_LENGTH, MAGIC_COOKIE};
-use super::{channel_data, padded};
+use super::padded;
 
 /// The longest frame of either kind, padding included.
 pub const MAX_FRAME: usize = HEADER_LENGTH + 0xFFFC;
@@ -28,9 +29,15 @@ pub enum Framing {
     Invalid,
 }
 
-/// Looks at the start of `buffer`.
+/// Looks at the start of `buffer` with [`next_frame_in`], for the channel numbers of RFC 8656.
 #[must_use]
 pub fn next_frame(buffer: &[u8]) -> Framing {
+    next_frame_in(ChannelRange::Rfc8656, buffer)
+}
+
+/// Looks at the start of `buffer`.
+#[must_use]
+pub fn next_frame_in(channels: ChannelRange, buffer: &[u8]) -> Framing {
     let Some(&first) = buffer.first() else {
         return Framing::Partial {
             needed: channel_data::HEADER_LENGTH,
@@ -39,7 +46,7 @@ pub fn next_frame(buffer: &[u8]) -> Framing {
     let Some(&[_, _, l0, l1]) = buffer.first_chunk::<4>() else {
         // A byte is enough to refuse. Methods above 0x0FF have no meaning today (RFC 7983 §7 leaves STUN only the
         // first bytes 0 to 3), but they are STUN, and a message of an unknown method costs nobody the connection.
-        return if matches!(first, 0..=0x4F) {
+        return if first <= 0x3F || channels.has_first_byte(first) {
             Framing::Partial { needed: 4 }
         } else {
             Framing::Invalid
@@ -58,7 +65,7 @@ pub fn next_frame(buffer: &[u8]) -> Framing {
             }
             (HEADER_LENGTH + length, HEADER_LENGTH + length)
         }
-        0x40..=0x4F => {
+        _ if channels.has_first_byte(first) => {
             let length = channel_data::HEADER_LENGTH + length;
             (length, padded(length))
         }

@@ -173,6 +173,8 @@ class Hairpin(Server):
         lines += ["[relay]", f'ports = "{RELAY_PORTS[0]}-{RELAY_PORTS[1]}"', ""]
         for address in self.site.relay:
             lines += ["[[relay.address]]", f'address = "{address}"', ""]
+        # turnutils_uclient picks channel numbers from the whole range of RFC 5766.
+        lines += ["[allocation]", "rfc5766_channels = true", ""]
         lines += ["[auth]", f'realm = "{REALM}"', f'secrets = ["{self.secret}"]', ""]
         lines += ["[[auth.user]]", f'name = "{self.user}"', f'password = "{self.password}"', ""]
         lines += ["[peers]", "allow = [" + ", ".join(f'"{block}"' for block in self.site.peers) + "]", ""]
