@@ -242,8 +242,8 @@ fn listening(server: &Server) -> Vec<Listener> {
         .iter()
         .map(|listener| Listener {
             transport: match listener.transport {
-                engine::Transport::Udp => Transport::Udp,
-                engine::Transport::Tcp => Transport::Tcp,
+                engine::Transport::Udp | engine::Transport::Dtls => Transport::Udp,
+                engine::Transport::Tcp | engine::Transport::Tls => Transport::Tcp,
             },
             address: listener.address,
         })

@@ -9,6 +9,10 @@ pub enum Transport {
     Udp,
     /// A byte stream.
     Tcp,
+    /// A byte stream under TLS.
+    Tls,
+    /// Datagrams under DTLS.
+    Dtls,
 }
 
 impl Transport {
@@ -18,13 +22,15 @@ impl Transport {
         match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Dtls => "dtls",
         }
     }
 
     /// Whether frames are padded to four bytes and delivery is reliable (RFC 8656 §12.5).
     #[must_use]
     pub const fn is_stream(self) -> bool {
-        matches!(self, Transport::Tcp)
+        matches!(self, Transport::Tcp | Transport::Tls)
     }
 }
 

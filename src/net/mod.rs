@@ -172,21 +172,26 @@ impl Server {
             for listener in &mut listeners {
                 let address = listener.address;
                 let bound = match listener.transport {
-                    Transport::Udp => socket::udp_listener(address, settings.listener_buffers)
-                        .and_then(|socket| {
+                    Transport::Udp | Transport::Dtls => {
+                        socket::udp_listener(address, settings.listener_buffers).and_then(
+                            |socket| {
+                                let bound = socket.local_addr()?;
+                                receive_buffer = Some(socket::granted_receive_buffer(&socket));
+                                udp.push(worker::Listener {
+                                    socket,
+                                    address: bound,
+                                });
+                                Ok(bound)
+                            },
+                        )
+                    }
+                    Transport::Tcp | Transport::Tls => {
+                        socket::tcp_listener(address).and_then(|socket| {
                             let bound = socket.local_addr()?;
-                            receive_buffer = Some(socket::granted_receive_buffer(&socket));
-                            udp.push(worker::Listener {
-                                socket,
-                                address: bound,
-                            });
+                            tcp.push((socket, bound));
                             Ok(bound)
-                        }),
-                    Transport::Tcp => socket::tcp_listener(address).and_then(|socket| {
-                        let bound = socket.local_addr()?;
-                        tcp.push((socket, bound));
-                        Ok(bound)
-                    }),
+                        })
+                    }
                 };
                 // Where the system chose the port, the other workers need the same.
                 listener.address = bound.map_err(|error| listener.failed(error))?;
