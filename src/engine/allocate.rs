@@ -3,7 +3,7 @@
 //! The request is checked in the RFC's order, then waits in [`Pending`] while the caller binds a socket to the
 //! address the pool chose, and is answered from [`Engine::relay_opened`].
 
-use super::allocation::{Allocation, Channels, Permissions};
+use super::allocation::{Allocation, Channels, Permissions, Relay, Relays};
 use super::counters::RefusalReason;
 use super::outcome::{AllocationId, OpenRelay, Opened, RelayError, RelayId, Ticket, Usage};
 use super::relays::{Owner, PortWish, RelayedAddress, ReservationToken};
@@ -33,11 +33,44 @@ pub(super) struct Pending {
     key: Key,
     lifetime: u32,
     wish: PortWish,
-    family: Family,
+    lease: Lease,
+    /// The families that are still to be opened, first one last.
+    families: Families,
+    /// What is opened already.
+    opened: [Option<Opening>; 2],
+    /// The family that could not be had, and why.
+    missing: Option<(Family, ErrorCode)>,
+    /// What the caller is binding.
+    current: Option<Opening>,
+    tries_left: u8,
+}
+
+/// A relay being opened, or open.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
     relay: RelayId,
     relayed: RelayedAddress,
-    lease: Lease,
-    tries_left: u8,
+}
+
+/// Which relays are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Families {
+    None,
+    One(Family),
+    /// IPv4, then IPv6 (ADDITIONAL-ADDRESS-FAMILY).
+    Both,
+}
+
+impl Families {
+    fn take_first(&mut self) -> Option<Family> {
+        let (first, rest) = match *self {
+            Families::None => return None,
+            Families::One(family) => (family, Families::None),
+            Families::Both => (Family::V4, Families::One(Family::V6)),
+        };
+        *self = rest;
+        Some(first)
+    }
 }
 
 /// What an Allocate asks for.
@@ -48,7 +81,7 @@ struct Wanted {
 
 enum WantedRelay {
     Reserved(ReservationToken),
-    New(Family, PortWish),
+    New(Families, PortWish),
 }
 
 impl Wanted {
@@ -89,12 +122,19 @@ impl Wanted {
                 relay: WantedRelay::Reserved(token),
             });
         }
-        if additional.is_some() && (family.is_some() || even == Some(true)) {
-            return Err(ErrorCode::BadRequest);
-        }
-        let family = match family {
-            None => Family::V4,
-            Some(code) => Family::from_code(code).ok_or(ErrorCode::AddressFamilyNotSupported)?,
+        let families = match (family, additional) {
+            (None, None) => Families::One(Family::V4),
+            (Some(code), None) => {
+                Families::One(Family::from_code(code).ok_or(ErrorCode::AddressFamilyNotSupported)?)
+            }
+            // Only IPv6 can be additional (RFC 8656 §7.2, step 9), and no reservation goes with it (step 8).
+            (None, Some(additional)) if even != Some(true) => {
+                match additional.address_family().map(Family::from_code) {
+                    Ok(Some(Family::V6)) => Families::Both,
+                    _ => return Err(ErrorCode::BadRequest),
+                }
+            }
+            _ => return Err(ErrorCode::BadRequest),
         };
         let wish = match even {
             None => PortWish::Any,
@@ -103,7 +143,7 @@ impl Wanted {
         };
         Ok(Wanted {
             lifetime,
-            relay: WantedRelay::New(family, wish),
+            relay: WantedRelay::New(families, wish),
         })
     }
 }
@@ -128,20 +168,20 @@ impl Engine {
             return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
         }
         match self.begin(now, client, request) {
-            Ok(open) => Outcome::OpenRelay(open),
+            Ok(pending) => self.advance(now, pending, reply),
             Err(code) => self.fail(&request.asked, code, reply),
         }
     }
 
-    /// Checks the request and takes an address for it; what it took is given back wherever it fails.
+    /// Checks the request and the quotas.
     fn begin(
         &mut self,
         now: Now,
         client: &ClientPath,
         request: &Authorized<'_>,
-    ) -> Result<OpenRelay, ErrorCode> {
+    ) -> Result<Pending, ErrorCode> {
         let wanted = Wanted::read(&request.message)?;
-        if let WantedRelay::New(family, _) = wanted.relay
+        if let WantedRelay::New(Families::One(family), _) = wanted.relay
             && !self.shared.relays.supports(family)
         {
             return Err(ErrorCode::AddressFamilyNotSupported);
@@ -154,41 +194,70 @@ impl Engine {
             .quotas
             .admit(&request.quota_name, client.tuple.client().ip())
             .map_err(|exceeded| self.refuse_quota(exceeded))?;
-        let taken = match wanted.relay {
-            WantedRelay::New(family, wish) => self
-                .shared
-                .relays
-                .take(family, wish, now.instant, &mut self.rng)
-                .map(|relayed| (relayed, wish)),
-            WantedRelay::Reserved(token) => self
-                .shared
-                .relays
-                .redeem(token, &request.user, now.instant)
-                .map(|relayed| (relayed, PortWish::Any)),
-        };
-        let Ok((relayed, wish)) = taken else {
-            self.counters.refused(RefusalReason::NoPort);
-            return Err(ErrorCode::InsufficientCapacity);
-        };
-        let relay = RelayId(self.relays.insert(Slot::MAX) as u32);
-        let ticket = self.pending.insert(Pending {
+        let mut pending = Pending {
             client: *client,
             asked: request.asked,
             user: request.user.clone(),
             key: request.key,
             lifetime: self.rules().lifetime(wanted.lifetime),
-            wish,
-            family: Family::of(&relayed.local),
-            relay,
-            relayed,
+            wish: PortWish::Any,
             lease,
-            tries_left: match wanted.relay {
-                WantedRelay::New(..) => PORT_TRIES,
-                WantedRelay::Reserved(_) => 0,
-            },
-        });
-        Ok(OpenRelay {
-            ticket: Ticket(ticket as u32),
+            families: Families::None,
+            opened: [None; 2],
+            missing: None,
+            current: None,
+            tries_left: PORT_TRIES,
+        };
+        match wanted.relay {
+            WantedRelay::New(families, wish) => {
+                pending.families = families;
+                pending.wish = wish;
+            }
+            WantedRelay::Reserved(token) => {
+                let redeemed = self.shared.relays.redeem(token, &request.user, now.instant);
+                let Ok(relayed) = redeemed else {
+                    self.counters.refused(RefusalReason::NoPort);
+                    return Err(ErrorCode::InsufficientCapacity);
+                };
+                pending.tries_left = 0;
+                pending.current = Some(self.opening(relayed));
+            }
+        }
+        Ok(pending)
+    }
+
+    fn opening(&mut self, relayed: RelayedAddress) -> Opening {
+        Opening {
+            relay: RelayId(self.relays.insert(Slot::MAX) as u32),
+            relayed,
+        }
+    }
+
+    /// Asks for the next relay to be bound, or answers when there is none left to ask for.
+    fn advance(&mut self, now: Now, mut pending: Pending, reply: &mut [u8]) -> Outcome {
+        while pending.current.is_none() {
+            let Some(family) = pending.families.take_first() else {
+                return self.complete(now, pending, reply);
+            };
+            let relays = &self.shared.relays;
+            if !relays.supports(family) {
+                pending.missing = Some((family, ErrorCode::AddressFamilyNotSupported));
+                continue;
+            }
+            match relays.take(family, pending.wish, now.instant, &mut self.rng) {
+                Ok(relayed) => pending.current = Some(self.opening(relayed)),
+                Err(_) => {
+                    self.counters.refused(RefusalReason::NoPort);
+                    pending.missing = Some((family, ErrorCode::InsufficientCapacity));
+                }
+            }
+        }
+        let Some(Opening { relay, relayed }) = pending.current else {
+            return Outcome::Nothing; // the loop above ends with one
+        };
+        let ticket = Ticket(self.pending.insert(pending) as u32);
+        Outcome::OpenRelay(OpenRelay {
+            ticket,
             relay,
             address: relayed.local,
         })
@@ -219,54 +288,68 @@ impl Engine {
         let Some(mut pending) = self.pending.try_remove(ticket.0 as usize) else {
             return Outcome::Nothing;
         };
-        let Err(error) = result else {
-            return self.complete(now, pending, reply);
+        let Some(current) = pending.current.take() else {
+            return Outcome::Nothing; // every ticket is for one
         };
-        self.give_back(now, &pending);
-        if error == RelayError::PortInUse && pending.tries_left > 0 {
-            pending.tries_left -= 1;
-            if let Ok(relayed) =
-                self.shared
-                    .relays
-                    .take(pending.family, pending.wish, now.instant, &mut self.rng)
-            {
-                pending.relayed = relayed;
-                let relay = pending.relay;
-                let ticket = Ticket(self.pending.insert(pending) as u32);
-                return Outcome::OpenRelay(OpenRelay {
-                    ticket,
-                    relay,
-                    address: relayed.local,
-                });
+        let family = Family::of(&current.relayed.local);
+        match result {
+            Ok(()) => {
+                if let Some(place) = pending.opened.iter_mut().find(|place| place.is_none()) {
+                    *place = Some(current);
+                }
+            }
+            Err(error) => {
+                self.give_back(now, current.relayed, pending.wish);
+                self.relays.try_remove(current.relay.0 as usize);
+                if error == RelayError::PortInUse && pending.tries_left > 0 {
+                    pending.tries_left -= 1;
+                    pending.families = match pending.families {
+                        Families::None => Families::One(family),
+                        _ => Families::Both,
+                    };
+                } else {
+                    self.counters.refused(match error {
+                        RelayError::PortInUse => RefusalReason::NoPort,
+                        RelayError::Unavailable => RefusalReason::NoSocket,
+                    });
+                    pending.missing = Some((family, ErrorCode::InsufficientCapacity));
+                }
             }
         }
-        self.relays.try_remove(pending.relay.0 as usize);
-        self.counters.refused(match error {
-            RelayError::PortInUse => RefusalReason::NoPort,
-            RelayError::Unavailable => RefusalReason::NoSocket,
-        });
-        self.fail(&pending.asked, ErrorCode::InsufficientCapacity, reply)
+        self.advance(now, pending, reply)
     }
 
-    fn give_back(&self, now: Now, pending: &Pending) {
+    fn give_back(&self, now: Now, relayed: RelayedAddress, wish: PortWish) {
         let relays = &self.shared.relays;
-        relays.release(pending.relayed, now.instant);
-        if pending.wish == PortWish::EvenAndNext {
-            relays.release(pending.relayed.next_port(), now.instant);
+        relays.release(relayed, now.instant);
+        if wish == PortWish::EvenAndNext {
+            relays.release(relayed.next_port(), now.instant);
         }
     }
 
     fn complete(&mut self, now: Now, pending: Pending, reply: &mut [u8]) -> Outcome {
         let now_instant = now.instant;
+        let Some(first) = pending.opened.iter().flatten().next() else {
+            // With two families wanted and neither to be had, the client learns of the capacity (step 9).
+            return self.fail(&pending.asked, ErrorCode::InsufficientCapacity, reply);
+        };
         let reservation = (pending.wish == PortWish::EvenAndNext).then(|| {
             self.shared.relays.reserve_next(
-                pending.relayed,
+                first.relayed,
                 &pending.user,
                 now_instant,
                 &mut self.rng,
             )
         });
         let expires = now_instant.after_seconds(pending.lifetime);
+        let mut relays = Relays::default();
+        for opening in pending.opened.iter().flatten() {
+            relays.insert(Relay {
+                id: opening.relay,
+                address: opening.relayed,
+                expires,
+            });
+        }
         let id = AllocationId(u64::from_be_bytes(self.random()));
         let slot = self.allocations.insert(Allocation {
             id,
@@ -275,18 +358,26 @@ impl Engine {
             key: pending.key,
             created_by: pending.asked.transaction,
             created: now_instant,
-            expires,
             timer: expires,
-            relay: pending.relay,
-            relayed: pending.relayed,
+            relays,
+            missing: pending.missing,
             reservation,
             permissions: Permissions::default(),
             channels: Channels::default(),
             usage: Usage::default(),
             _lease: pending.lease,
         }) as Slot;
-        if let Some(relay) = self.relays.get_mut(pending.relay.0 as usize) {
-            *relay = slot;
+        for opening in pending.opened.iter().flatten() {
+            if let Some(relay) = self.relays.get_mut(opening.relay.0 as usize) {
+                *relay = slot;
+            }
+            self.shared.relays.publish(
+                opening.relayed,
+                Owner {
+                    worker: self.worker,
+                    relay: opening.relay,
+                },
+            );
         }
         let hash = self.hasher.hash_one(pending.client.tuple);
         let (allocations, hasher) = (&self.allocations, &self.hasher);
@@ -296,19 +387,12 @@ impl Engine {
                 .map_or(0, |a| hasher.hash_one(a.client.tuple))
         });
         self.timers.arm(expires, slot);
-        self.shared.relays.publish(
-            pending.relayed,
-            Owner {
-                worker: self.worker,
-                relay: pending.relay,
-            },
-        );
         self.counters.allocations_opened.add(1);
         self.events.push_back(Event::Opened(Box::new(Opened {
             id,
             user: pending.user,
             client: pending.client,
-            relayed: pending.relayed,
+            relayed: relays.addresses(),
             lifetime: Duration::from_secs(pending.lifetime.into()),
         })));
         let allocations = &self.allocations;
@@ -322,16 +406,18 @@ impl Engine {
 
 /// The attributes of an Allocate success.
 fn describe(writer: &mut Writer<'_>, allocation: &Allocation, now: Now) {
-    let left = allocation.expires.since(now.instant);
+    let left = allocation.relays.expires().since(now.instant);
     let lifetime = u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
     let reflexive: SocketAddr = allocation.client.tuple.client();
+    for relay in allocation.relays.iter() {
+        writer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, relay.address.advertised);
+    }
     writer
-        .xor_address(
-            AttributeType::XOR_RELAYED_ADDRESS,
-            allocation.relayed.advertised,
-        )
         .number(AttributeType::LIFETIME, lifetime)
         .xor_address(AttributeType::XOR_MAPPED_ADDRESS, reflexive);
+    if let Some((family, code)) = allocation.missing {
+        writer.address_error_code(family, code);
+    }
     if let Some(token) = allocation.reservation {
         writer.attribute(AttributeType::RESERVATION_TOKEN, &token);
     }

@@ -1,11 +1,12 @@
 //! One allocation: its permissions, its channels and its deadlines. Nothing here sends or answers.
 
-use super::outcome::{AllocationId, RelayId, Route, Usage};
+use super::outcome::{AllocationId, RelayId, Relayed, Route, Usage};
 use super::path::ClientPath;
 use super::relays::{RelayedAddress, ReservationToken};
 use super::time::Instant;
 use crate::policy::Lease;
-use crate::wire::{ChannelNumber, Key, TransactionId};
+use crate::wire::attribute::Family;
+use crate::wire::{ChannelNumber, ErrorCode, Key, TransactionId};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -141,6 +142,76 @@ impl Channels {
     }
 }
 
+/// A relayed transport address of an allocation. Each of the two it can have lives for itself (RFC 8656 §8.2).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Relay {
+    pub id: RelayId,
+    pub address: RelayedAddress,
+    pub expires: Instant,
+}
+
+/// The relays of an allocation: one, or one a family.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Relays {
+    v4: Option<Relay>,
+    v6: Option<Relay>,
+}
+
+impl Relays {
+    const fn slot(&mut self, family: Family) -> &mut Option<Relay> {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+
+    pub fn insert(&mut self, relay: Relay) {
+        *self.slot(Family::of(&relay.address.local)) = Some(relay);
+    }
+
+    pub const fn remove(&mut self, family: Family) -> Option<Relay> {
+        self.slot(family).take()
+    }
+
+    #[inline]
+    pub const fn get(&self, family: Family) -> Option<&Relay> {
+        match family {
+            Family::V4 => self.v4.as_ref(),
+            Family::V6 => self.v6.as_ref(),
+        }
+    }
+
+    /// The relay of a family, unless it is over.
+    #[inline]
+    pub fn live(&self, family: Family, now: Instant) -> Option<&Relay> {
+        self.get(family).filter(|relay| relay.expires > now)
+    }
+
+    /// IPv4 first: clients that know of one address only take the first they read.
+    pub fn iter(&self) -> impl Iterator<Item = &Relay> {
+        self.v4.iter().chain(&self.v6)
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Relay> {
+        self.v4.iter_mut().chain(&mut self.v6)
+    }
+
+    pub fn addresses(&self) -> Relayed {
+        Relayed {
+            v4: self.v4.map(|relay| relay.address),
+            v6: self.v6.map(|relay| relay.address),
+        }
+    }
+
+    /// When the last of them is over.
+    pub fn expires(&self) -> Instant {
+        self.iter()
+            .map(|relay| relay.expires)
+            .max()
+            .unwrap_or_default()
+    }
+}
+
 /// A change in what a faster data plane may forward.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RouteChange {
@@ -158,11 +229,11 @@ pub(super) struct Allocation {
     pub key: Key,
     pub created_by: TransactionId,
     pub created: Instant,
-    pub expires: Instant,
     /// When the timer fires that stands in the queue for this allocation; an earlier entry is void.
     pub timer: Instant,
-    pub relay: RelayId,
-    pub relayed: RelayedAddress,
+    pub relays: Relays,
+    /// The family that was wanted as well and could not be had, and why.
+    pub missing: Option<(Family, ErrorCode)>,
     pub reservation: Option<ReservationToken>,
     pub permissions: Permissions,
     pub channels: Channels,
@@ -269,21 +340,45 @@ impl Allocation {
     }
 
     fn route(&self, channel: &Channel) -> Route {
+        // A channel is forgotten with the relay of its family, so there is always one.
+        let relay = self.relays.get(Family::of(&channel.peer));
         Route {
             client: self.client.tuple,
             channel: channel.number,
-            relay: self.relay,
+            relay: relay.map_or(RelayId(u32::MAX), |relay| relay.id),
             peer: channel.peer,
         }
+    }
+
+    /// Takes a relay off, with the permissions and channels of its family.
+    pub fn remove_relay(
+        &mut self,
+        family: Family,
+        mut changed: impl FnMut(RouteChange),
+    ) -> Option<Relay> {
+        let is_other = |ip: IpAddr| ip.is_ipv4() != (family == Family::V4);
+        for channel in &self.channels.by_number {
+            if channel.routed && !is_other(channel.peer.ip()) {
+                changed(RouteChange::Removed(self.route(channel)));
+            }
+        }
+        let Channels { by_number, by_peer } = &mut self.channels;
+        by_number.retain(|channel| is_other(channel.peer.ip()));
+        by_peer.retain(|(peer, _)| is_other(peer.ip()));
+        self.permissions.0.retain(|(ip, _)| is_other(*ip));
+        self.relays.remove(family)
     }
 
     /// The next point in time at which something of this allocation ends.
     pub fn next_deadline(&self, now: Instant) -> Instant {
         let permissions = self.permissions.0.iter().map(|(_, p)| p.expires);
         let channels = self.channels.by_number.iter().map(|c| c.expires);
+        let relays = self.relays.iter().map(|relay| relay.expires);
         permissions
             .chain(channels)
+            .chain(relays)
             .filter(|at| *at > now)
-            .fold(self.expires, Instant::min)
+            .min()
+            .unwrap_or(now)
     }
 }

@@ -7,6 +7,7 @@ use super::requests::is_understood;
 use super::timers::Slot;
 use super::{ClientPath, Engine, Instant, Now, Outcome};
 use crate::policy::Verdict;
+use crate::wire::attribute::Family;
 use crate::wire::{
     AttributeType, Class, Message, MessageType, Method, TransactionId, Writer, channel_data, padded,
 };
@@ -34,10 +35,10 @@ impl Engine {
         let Some((number, payload)) = channel_data::parse_in(self.rules().channels, frame) else {
             return self.drop(DropReason::Malformed);
         };
-        let Some((slot, allocation)) = self.find(&client.tuple).and_then(|slot| {
-            let allocation = self.allocations.get(slot as usize)?;
-            (allocation.expires > now).then_some((slot, allocation))
-        }) else {
+        let Some((slot, allocation)) = self
+            .find(&client.tuple)
+            .and_then(|slot| Some((slot, self.allocations.get(slot as usize)?)))
+        else {
             return self.drop(DropReason::NoAllocation);
         };
         match allocation.channels.by_number(number) {
@@ -119,12 +120,15 @@ impl Engine {
         let Some(allocation) = self.allocations.get_mut(slot as usize) else {
             return self.drop(DropReason::NoAllocation);
         };
+        let Some(&relay) = allocation.relays.live(Family::of(&peer), now) else {
+            return self.drop(DropReason::NoAllocation);
+        };
         allocation.usage.packets_to_peers += 1;
         allocation.usage.bytes_to_peers += payload.len() as u64;
         self.counters.to_peers.add(payload.len());
         let Some(owner) = owner else {
             return Outcome::ToPeer {
-                relay: allocation.relay,
+                relay: relay.id,
                 peer,
                 payload,
                 dont_fragment,
@@ -133,7 +137,7 @@ impl Engine {
         let delivery = Delivery {
             relay: owner.relay,
             to: peer,
-            from: allocation.relayed.advertised,
+            from: relay.address.advertised,
         };
         if owner.worker == self.worker {
             return self.hairpin(now, &delivery, payload);
@@ -168,7 +172,9 @@ impl Engine {
         // The relay may have been closed and its number given to another allocation meanwhile.
         let is_current = self
             .relay_owner(delivery.relay)
-            .is_some_and(|a| a.relayed.local == delivery.to || a.relayed.advertised == delivery.to);
+            .and_then(|allocation| allocation.relays.iter().find(|r| r.id == delivery.relay))
+            .map(|relay| relay.address)
+            .is_some_and(|a| a.local == delivery.to || a.advertised == delivery.to);
         if !is_current {
             return self.drop(DropReason::StaleRelay);
         }
@@ -200,7 +206,7 @@ impl Engine {
             .relays
             .get(relay.0 as usize)
             .and_then(|slot| self.allocations.get_mut(*slot as usize))
-            .filter(|allocation| allocation.expires > now)
+            .filter(|allocation| allocation.relays.live(Family::of(&peer), now).is_some())
         else {
             return self.drop(DropReason::NoAllocation);
         };

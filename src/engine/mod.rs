@@ -43,7 +43,8 @@ use crate::auth::{Authenticator, NonceKeys};
 use crate::policy::PeerFilter;
 use crate::policy::Quotas;
 use crate::wire::ChannelRange;
-use allocation::{Allocation, RouteChange};
+use crate::wire::attribute::Family;
+use allocation::{Allocation, Relay, RouteChange};
 use counters::DropReason;
 use hashbrown::HashTable;
 use rand::rngs::StdRng;
@@ -184,10 +185,17 @@ impl Engine {
             if allocation.timer != at {
                 continue; // an entry that was replaced, or one of the slot's former tenant
             }
-            if allocation.expires <= now {
+            if allocation.relays.expires() <= now {
                 self.close(slot, now, CloseReason::Expired);
                 continue;
             }
+            let over = allocation.relays.iter().find(|relay| relay.expires <= now);
+            if let Some(family) = over.map(|relay| Family::of(&relay.address.local)) {
+                self.close_relay(slot, family, now);
+            }
+            let Some(allocation) = self.allocations.get_mut(slot as usize) else {
+                continue;
+            };
             let events = &mut self.events;
             allocation.forget_expired(now, |change| events.push_back(change.into()));
             allocation.sync_routes(now, |change| events.push_back(change.into()));
@@ -253,7 +261,7 @@ impl Engine {
     /// timer changes nothing.
     fn find_live(&mut self, tuple: &FiveTuple, now: Instant) -> Option<Slot> {
         let slot = self.find(tuple)?;
-        let expires = self.allocations.get(slot as usize)?.expires;
+        let expires = self.allocations.get(slot as usize)?.relays.expires();
         if expires <= now {
             self.close(slot, now, CloseReason::Expired);
             return None;
@@ -290,19 +298,39 @@ impl Engine {
         }
         let removed = allocation.routes().map(Event::RouteRemoved);
         self.events.extend(removed);
-        self.relays.try_remove(allocation.relay.0 as usize);
-        self.events.push_back(Event::CloseRelay(allocation.relay));
-        self.shared.relays.release(allocation.relayed, now);
+        for relay in allocation.relays.iter() {
+            self.give_up(relay, now);
+        }
         self.counters.allocations_closed.add(1);
         self.events.push_back(Event::Closed(Box::new(Closed {
             id: allocation.id,
             user: allocation.user,
             client: allocation.client,
-            relayed: allocation.relayed,
+            relayed: allocation.relays.addresses(),
             duration: now.since(allocation.created),
             usage: allocation.usage,
             reason,
         })));
+    }
+
+    /// Ends one of an allocation's two relays; the other lives on.
+    fn close_relay(&mut self, slot: Slot, family: Family, now: Instant) {
+        let events = &mut self.events;
+        let relay = self
+            .allocations
+            .get_mut(slot as usize)
+            .and_then(|allocation| {
+                allocation.remove_relay(family, |change| events.push_back(change.into()))
+            });
+        if let Some(relay) = relay {
+            self.give_up(&relay, now);
+        }
+    }
+
+    fn give_up(&mut self, relay: &Relay, now: Instant) {
+        self.relays.try_remove(relay.id.0 as usize);
+        self.events.push_back(Event::CloseRelay(relay.id));
+        self.shared.relays.release(relay.address, now);
     }
 
     fn random<const N: usize>(&mut self) -> [u8; N] {

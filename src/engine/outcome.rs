@@ -186,6 +186,32 @@ pub struct Route {
     pub peer: SocketAddr,
 }
 
+/// The relayed transport addresses of an allocation: one, or one a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relayed {
+    /// The IPv4 one.
+    pub v4: Option<RelayedAddress>,
+    /// The IPv6 one.
+    pub v6: Option<RelayedAddress>,
+}
+
+impl Relayed {
+    /// Those there are, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = RelayedAddress> {
+        self.v4.into_iter().chain(self.v6)
+    }
+}
+
+impl fmt::Display for Relayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, address) in self.iter().enumerate() {
+            let gap = if place > 0 { "," } else { "" };
+            write!(f, "{gap}{}", address.advertised)?;
+        }
+        Ok(())
+    }
+}
+
 /// An allocation as it was created.
 #[derive(Clone, Debug)]
 pub struct Opened {
@@ -195,8 +221,8 @@ pub struct Opened {
     pub user: Arc<str>,
     /// The client.
     pub client: ClientPath,
-    /// The relayed transport address.
-    pub relayed: RelayedAddress,
+    /// The relayed transport addresses.
+    pub relayed: Relayed,
     /// Its first lifetime.
     pub lifetime: Duration,
 }
@@ -223,8 +249,8 @@ pub struct Closed {
     pub user: Arc<str>,
     /// The client.
     pub client: ClientPath,
-    /// The relayed transport address.
-    pub relayed: RelayedAddress,
+    /// The relayed transport addresses it had at the end.
+    pub relayed: Relayed,
     /// How long it lived.
     pub duration: Duration,
     /// What passed through it.

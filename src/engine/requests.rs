@@ -1,11 +1,11 @@
 //! STUN messages from clients: sorted, authenticated, checked in the order of the RFCs, and answered.
 
-use super::allocation::Scope;
+use super::allocation::{Relay, Scope};
 use super::counters::{AuthFailureReason, DropReason, RefusalReason};
 use super::outcome::AuthenticationFailed;
 use super::respond::Asked;
 use super::timers::Slot;
-use super::{ClientPath, CloseReason, Engine, Event, Now, Outcome};
+use super::{ClientPath, CloseReason, Engine, Event, Instant, Now, Outcome};
 use crate::auth::{AuthFailure, NonceVerdict};
 use crate::policy::{Rule, Verdict};
 use crate::wire::attribute::{Family, Malformed};
@@ -299,21 +299,27 @@ impl Engine {
         let Ok((family, lifetime)) = parsed else {
             return self.fail(&request.asked, ErrorCode::BadRequest, reply);
         };
-        let Some(allocation) = self.allocations.get_mut(slot as usize) else {
-            return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
+        // A family restricts the request to its relay; without one it is for all there are (RFC 8656 §8.1).
+        let family = match family.map(Family::from_code) {
+            None => None,
+            Some(Some(family)) if self.has_relay(slot, family) => Some(family),
+            Some(_) => return self.fail(&request.asked, ErrorCode::PeerFamilyMismatch, reply),
         };
-        let relayed = Family::of(&allocation.relayed.local).code();
-        if family.is_some_and(|family| family != relayed) {
-            return self.fail(&request.asked, ErrorCode::PeerFamilyMismatch, reply);
-        }
         let lifetime = match lifetime {
             Some(0) => {
-                self.close(slot, now.instant, CloseReason::Released);
+                self.release(slot, family, now.instant);
                 0
             }
             wanted => {
-                let lifetime = self.shared.rules.lifetime(wanted);
-                allocation.expires = now.instant.after_seconds(lifetime);
+                let lifetime = self.rules().lifetime(wanted);
+                if let Some(allocation) = self.allocations.get_mut(slot as usize) {
+                    let wanted = |relay: &&mut Relay| {
+                        family.is_none_or(|family| family == Family::of(&relay.address.local))
+                    };
+                    for relay in allocation.relays.iter_mut().filter(wanted) {
+                        relay.expires = now.instant.after_seconds(lifetime);
+                    }
+                }
                 self.rearm(slot, now.instant);
                 lifetime
             }
@@ -321,6 +327,24 @@ impl Engine {
         self.succeed(&request.asked, reply, |writer| {
             writer.number(AttributeType::LIFETIME, lifetime);
         })
+    }
+
+    fn has_relay(&self, slot: Slot, family: Family) -> bool {
+        self.allocations
+            .get(slot as usize)
+            .is_some_and(|allocation| allocation.relays.get(family).is_some())
+    }
+
+    /// Ends one relay, or the allocation where that was the last one or none is named.
+    fn release(&mut self, slot: Slot, family: Option<Family>, now: Instant) {
+        let others = self
+            .allocations
+            .get(slot as usize)
+            .map_or(0, |allocation| allocation.relays.iter().count());
+        match family {
+            Some(family) if others > 1 => self.close_relay(slot, family, now),
+            _ => self.close(slot, now, CloseReason::Released),
+        }
     }
 
     fn create_permission(
@@ -359,8 +383,7 @@ impl Engine {
             .allocations
             .get_mut(slot as usize)
             .ok_or(ErrorCode::AllocationMismatch)?;
-        let family = Family::of(&allocation.relayed.local);
-        if peers().any(|peer| Family::of(&peer) != family) {
+        if peers().any(|peer| allocation.relays.get(Family::of(&peer)).is_none()) {
             return Err(ErrorCode::PeerFamilyMismatch);
         }
         if peers().any(|peer| rules.permission_scope(peer).is_none()) {
@@ -424,7 +447,7 @@ impl Engine {
         if is_new && allocation.channels.by_peer(peer).is_some() {
             return Err(ErrorCode::BadRequest);
         }
-        if Family::of(&peer) != Family::of(&allocation.relayed.local) {
+        if allocation.relays.get(Family::of(&peer)).is_none() {
             return Err(ErrorCode::PeerFamilyMismatch);
         }
         let scope = scope_of(rules.filter.judge(peer)).ok_or(ErrorCode::Forbidden)?;

@@ -64,7 +64,7 @@ impl Reporter {
             client = %opened.client.tuple.client(),
             server = %opened.client.tuple.server(),
             transport = opened.client.tuple.transport().name(),
-            relayed = %opened.relayed.advertised,
+            relayed = %opened.relayed,
             lifetime_seconds = opened.lifetime.as_secs(),
             "allocation opened"
         );
@@ -77,7 +77,7 @@ impl Reporter {
             client = %closed.client.tuple.client(),
             server = %closed.client.tuple.server(),
             transport = closed.client.tuple.transport().name(),
-            relayed = %closed.relayed.advertised,
+            relayed = %closed.relayed,
             packets_to_peers = closed.usage.packets_to_peers,
             bytes_to_peers = closed.usage.bytes_to_peers,
             packets_to_client = closed.usage.packets_to_client,

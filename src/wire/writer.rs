@@ -1,6 +1,6 @@
 //! Writing messages into a slice the caller owns.
 
-use super::attribute::AttributeType;
+use super::attribute::{AttributeType, Family};
 use super::header::{HEADER_LENGTH, MAGIC_COOKIE, MessageType, TransactionId};
 use super::integrity::{Key, Mac};
 use super::{ErrorCode, address, fingerprint, padded};
@@ -111,6 +111,13 @@ impl<'b> Writer<'b> {
             AttributeType::ERROR_CODE,
             value.get(..4 + reason.len()).unwrap_or(&value),
         )
+    }
+
+    /// Appends ADDRESS-ERROR-CODE (RFC 8656 §18.12): why a family that was wanted as well could not be had.
+    pub fn address_error_code(&mut self, family: Family, code: ErrorCode) -> &mut Self {
+        let number = code.code();
+        let head = [family.code(), 0, (number / 100) as u8, (number % 100) as u8];
+        self.attribute(AttributeType::ADDRESS_ERROR_CODE, &head)
     }
 
     /// Appends UNKNOWN-ATTRIBUTES (RFC 8489 §14.13). More than 128 are cut: so many fit an answer of 548 bytes
