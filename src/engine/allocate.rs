@@ -76,6 +76,7 @@ impl Families {
 /// What an Allocate asks for.
 struct Wanted {
     lifetime: Option<u32>,
+    dont_fragment: bool,
     relay: WantedRelay,
 }
 
@@ -96,9 +97,11 @@ impl Wanted {
         if transport != UDP {
             return Err(ErrorCode::UnsupportedTransport);
         }
-        if let Some(dont_fragment) = attribute(AttributeType::DONT_FRAGMENT) {
-            dont_fragment.dont_fragment().map_err(bad)?;
-        }
+        let dont_fragment = attribute(AttributeType::DONT_FRAGMENT)
+            .map(|a| a.dont_fragment())
+            .transpose()
+            .map_err(bad)?
+            .is_some();
         let lifetime = attribute(AttributeType::LIFETIME)
             .map(|a| a.lifetime())
             .transpose()
@@ -119,6 +122,7 @@ impl Wanted {
             }
             return Ok(Wanted {
                 lifetime,
+                dont_fragment,
                 relay: WantedRelay::Reserved(token),
             });
         }
@@ -143,6 +147,7 @@ impl Wanted {
         };
         Ok(Wanted {
             lifetime,
+            dont_fragment,
             relay: WantedRelay::New(families, wish),
         })
     }
@@ -169,7 +174,11 @@ impl Engine {
         }
         match self.begin(now, client, request) {
             Ok(pending) => self.advance(now, pending, reply),
-            Err(code) => self.fail(&request.asked, code, reply),
+            Err(code) => self.fail_with(&request.asked, code, reply, |writer| {
+                if code == ErrorCode::UnknownAttribute {
+                    writer.unknown_attributes(std::iter::once(AttributeType::DONT_FRAGMENT));
+                }
+            }),
         }
     }
 
@@ -181,6 +190,17 @@ impl Engine {
         request: &Authorized<'_>,
     ) -> Result<Pending, ErrorCode> {
         let wanted = Wanted::read(&request.message)?;
+        // Don't Fragment of an IPv4 client's packets is not seen here, so it cannot be translated (RFC 8656 §3.7).
+        let translates = client.tuple.client().is_ipv4() && !client.tuple.transport().is_stream();
+        if wanted.dont_fragment
+            && translates
+            && matches!(
+                wanted.relay,
+                WantedRelay::New(Families::One(Family::V6) | Families::Both, _)
+            )
+        {
+            return Err(ErrorCode::UnknownAttribute);
+        }
         if let WantedRelay::New(Families::One(family), _) = wanted.relay
             && !self.shared.relays.supports(family)
         {
@@ -365,6 +385,7 @@ impl Engine {
             permissions: Permissions::default(),
             channels: Channels::default(),
             usage: Usage::default(),
+            icmp: (0, 0),
             _lease: pending.lease,
         }) as Slot;
         for opening in pending.opened.iter().flatten() {

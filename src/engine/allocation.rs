@@ -238,6 +238,8 @@ pub(super) struct Allocation {
     pub permissions: Permissions,
     pub channels: Channels,
     pub usage: Usage,
+    /// The second in which ICMP errors were relayed last, and how many.
+    pub icmp: (u64, u8),
     /// Gives the quotas back when the allocation is dropped, whichever way it ends.
     pub _lease: Lease,
 }

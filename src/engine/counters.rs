@@ -78,6 +78,8 @@ reasons! {
         WorkerBusy => "worker_busy",
         /// From an address no answer may go to: port 0, multicast, broadcast.
         BadSource => "bad_source",
+        /// An ICMP error that is not for clients, or one of too many.
+        IcmpIgnored => "icmp_ignored",
     }
 }
 

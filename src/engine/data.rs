@@ -2,7 +2,7 @@
 
 use super::allocation::Scope;
 use super::counters::DropReason;
-use super::outcome::{Delivery, Header, RelayId, ToClient, ToWorker};
+use super::outcome::{Delivery, Header, IcmpError, RelayId, ToClient, ToWorker};
 use super::requests::is_understood;
 use super::timers::Slot;
 use super::{ClientPath, Engine, Instant, Now, Outcome};
@@ -16,6 +16,10 @@ use std::ops::Range;
 
 /// The largest payload of a UDP datagram over IPv4; over IPv6 it is 20 bytes more, which nothing relies on.
 const MAX_DATAGRAM: usize = 65_507;
+
+/// How many ICMP errors a second an allocation's client is told. They are hints, and a peer that does not exist can
+/// cause as many as there are packets.
+const ICMP_PER_SECOND: u8 = 10;
 
 /// How a payload came to a relay.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +102,10 @@ impl Engine {
             Verdict::Deny(_) => return self.drop(DropReason::PeerDenied),
         };
         let payload = data.offset..data.offset + data.value.len();
+        // Ignored where a datagram changes its IP version (RFC 8656 §13), honoured for a stream's (§15).
+        let is_translated = Family::of(&peer) != Family::of(&client.tuple.client());
+        let dont_fragment =
+            dont_fragment && (client.tuple.transport().is_stream() || !is_translated);
         self.relay_to_peer(now, slot, peer, scope, payload, dont_fragment)
     }
 
@@ -166,6 +174,68 @@ impl Engine {
     #[inline]
     pub fn from_worker(&mut self, now: Now, delivery: &Delivery, payload: Range<usize>) -> Outcome {
         self.hairpin(now.instant, delivery, payload)
+    }
+
+    /// Takes an ICMP error about something a relay sent to `peer`; its port is 0 where it is not known. The client hears
+    /// of it if the peer has a permission (RFC 8656 §11.5).
+    pub fn from_icmp(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: SocketAddr,
+        error: IcmpError,
+    ) -> Outcome {
+        let now = now.instant;
+        let peer = super::path::canonical(peer);
+        let is_told = match Family::of(&peer) {
+            Family::V4 => matches!(error.kind, 3 | 11),
+            Family::V6 => matches!(error.kind, 1..=3),
+        };
+        let Some(allocation) = self
+            .relays
+            .get(relay.0 as usize)
+            .and_then(|slot| self.allocations.get_mut(*slot as usize))
+            .filter(|allocation| allocation.relays.live(Family::of(&peer), now).is_some())
+        else {
+            return self.drop(DropReason::NoAllocation);
+        };
+        if allocation.permissions.get(peer.ip(), now).is_none() {
+            return self.drop(DropReason::NoPermission);
+        }
+        let second = now.as_millis() / 1000;
+        let (last, count) = allocation.icmp;
+        let count = if last == second { count } else { 0 };
+        if !is_told || count >= ICMP_PER_SECOND {
+            return self.drop(DropReason::IcmpIgnored);
+        }
+        allocation.icmp = (second, count + 1);
+        let has_mtu = matches!(
+            (Family::of(&peer), error.kind, error.code),
+            (Family::V4, 3, 4) | (Family::V6, 2, _)
+        );
+        let [d0, d1, d2, d3] = if has_mtu { error.data } else { 0 }.to_be_bytes();
+        let tuple = allocation.client.tuple;
+        let link = allocation.client.link;
+        let mut bytes = [0; Header::MAX_LENGTH];
+        let transaction = TransactionId(rand::RngExt::random(&mut self.rng));
+        let kind = MessageType::new(Method::DATA, Class::Indication);
+        let mut writer = Writer::new(&mut bytes, kind, transaction);
+        writer
+            .xor_address(AttributeType::XOR_PEER_ADDRESS, peer)
+            .attribute(
+                AttributeType::ICMP,
+                &[0, 0, error.kind, error.code, d0, d1, d2, d3],
+            );
+        let Ok(length) = writer.finish() else {
+            return self.drop(DropReason::TooLarge);
+        };
+        Outcome::ToClient(ToClient {
+            link,
+            tuple,
+            header: Header::new(length, bytes),
+            payload: 0..0,
+            padding: 0,
+        })
     }
 
     fn hairpin(&mut self, now: Instant, delivery: &Delivery, payload: Range<usize>) -> Outcome {

@@ -32,8 +32,8 @@ mod timers;
 pub use allocation::{CHANNEL_LIFETIME, PERMISSION_LIFETIME};
 pub use counters::Counters;
 pub use outcome::{
-    AllocationId, CloseReason, Closed, Delivery, Event, Header, OpenRelay, Opened, Outcome,
-    RelayError, RelayId, Route, Ticket, ToClient, ToWorker, Usage, WorkerId,
+    AllocationId, CloseReason, Closed, Delivery, Event, Header, IcmpError, OpenRelay, Opened,
+    Outcome, RelayError, RelayId, Route, Ticket, ToClient, ToWorker, Usage, WorkerId,
 };
 pub use path::{ClientPath, FiveTuple, Link, Transport};
 pub use relays::{RelayAddress, RelayPool, RelayedAddress};

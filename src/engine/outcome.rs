@@ -86,8 +86,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// The longest: STUN header, XOR-PEER-ADDRESS with an IPv6 address, head of DATA.
-    pub const MAX_LENGTH: usize = 20 + 24 + 4;
+    /// The longest: STUN header, XOR-PEER-ADDRESS with an IPv6 address, and ICMP.
+    pub const MAX_LENGTH: usize = 20 + 24 + 12;
 
     pub(super) fn new(length: usize, bytes: [u8; Header::MAX_LENGTH]) -> Self {
         Header {
@@ -110,6 +110,17 @@ impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Header({} bytes)", self.length)
     }
+}
+
+/// An ICMP error about a datagram that a relay sent (RFC 8656 §11.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// ICMP or ICMPv6 type, by the family of the peer.
+    pub kind: u8,
+    /// The code.
+    pub code: u8,
+    /// The next hop's MTU where the error tells it, otherwise anything.
+    pub data: u32,
 }
 
 /// A payload on its way to another worker.

@@ -9,6 +9,7 @@
 pub mod addresses;
 pub mod clock;
 pub mod descriptors;
+mod icmp;
 mod mailbox;
 mod outbox;
 mod receiver;

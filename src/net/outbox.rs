@@ -222,6 +222,7 @@ impl Outbox {
         let (mut failed, mut full) = (0, 0);
         let runs = std::mem::take(&mut self.runs);
         let mut sent = 0;
+        let mut retried = None;
         while let Some(run) = runs.get(sent) {
             let error = match self.send_some(socket, &runs[sent..], received) {
                 Ok(count) => {
@@ -233,6 +234,20 @@ impl Outbox {
             // The first run that is left has failed.
             match error.raw_os_error() {
                 Some(libc::EINTR) => continue,
+                // Mostly an ICMP error about an earlier datagram, told in place of sending this one.
+                Some(
+                    libc::ECONNREFUSED
+                    | libc::EHOSTUNREACH
+                    | libc::ENETUNREACH
+                    | libc::EHOSTDOWN
+                    | libc::ENOPROTOOPT
+                    | libc::EPROTO
+                    | libc::EACCES
+                    | libc::EMSGSIZE,
+                ) if retried != Some(sent) => {
+                    retried = Some(sent);
+                    continue;
+                }
                 Some(libc::EAGAIN) => {
                     full += runs[sent..]
                         .iter()

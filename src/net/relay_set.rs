@@ -100,8 +100,10 @@ impl RelaySet {
         usize::try_from(result).map_err(|_| io::Error::last_os_error())
     }
 
-    /// The relay at a place below what [`RelaySet::poll`] returned.
-    pub fn ready(&self, place: usize) -> RelayId {
-        RelayId(self.events[place].u64 as u32)
+    /// The relay at a place below what [`RelaySet::poll`] returned, and whether it has errors to read.
+    pub fn ready(&self, place: usize) -> (RelayId, bool) {
+        let event = self.events[place];
+        let has_error = event.events & libc::EPOLLERR as u32 != 0;
+        (RelayId(event.u64 as u32), has_error)
     }
 }

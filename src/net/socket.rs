@@ -43,6 +43,11 @@ pub fn udp_listener(address: SocketAddr, buffers: Buffers) -> io::Result<UdpSock
 /// What the system says.
 pub fn relay(address: SocketAddr, buffers: Buffers) -> io::Result<UdpSocket> {
     let socket = datagram(address)?;
+    // ICMP errors are for the client (RFC 8656 §11.5), so they are kept for reading.
+    match address {
+        SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?,
+        SocketAddr::V6(_) => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?,
+    }
     finish_datagram(&socket, address, buffers)?;
     Ok(socket.into())
 }

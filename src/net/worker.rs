@@ -4,6 +4,7 @@
 
 use super::NetSettings;
 use super::clock::Clock;
+use super::icmp;
 use super::mailbox::{Inbox, Post};
 use super::outbox::{Datagram, Exit, Outbox, Payload};
 use super::receiver::{Receiver, SLOTS};
@@ -13,7 +14,7 @@ use super::send_queue::SendQueue;
 use crate::engine::counters::DropReason;
 use crate::engine::{
     ClientPath, Engine, Event, FiveTuple, Link, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError,
-    ToClient, Transport,
+    RelayId, ToClient, Transport,
 };
 use slab::Slab;
 use std::io;
@@ -26,6 +27,9 @@ use tokio::sync::Notify;
 
 /// How many messages are read from one relay before the next has its turn.
 const RELAY_SHARE: usize = 8;
+
+/// How many ICMP errors are read from one relay before the next has its turn.
+const ERRORS_SHARE: usize = 32;
 
 /// How many payloads are taken from one other worker before clients have their turn.
 const INBOX_SHARE: usize = 64;
@@ -194,7 +198,10 @@ impl Worker {
         receiver.clear();
         let now = core.clock.now();
         for place in 0..ready {
-            let relay = core.relays.ready(place);
+            let (relay, has_error) = core.relays.ready(place);
+            if has_error {
+                core.serve_errors(now, relay);
+            }
             if receiver.room() == 0 {
                 core.finish(receiver.memory());
                 receiver.clear();
@@ -203,7 +210,10 @@ impl Worker {
                 continue;
             };
             if let Err(error) = receiver.receive(socket, RELAY_SHARE) {
-                core.reporter.receive_failed("relay", &error);
+                // An ICMP error told in place of a packet is read from the error queue next time.
+                if !is_icmp(&error) {
+                    core.reporter.receive_failed("relay", &error);
+                }
                 continue;
             }
             let memory = receiver.memory();
@@ -304,12 +314,41 @@ impl Worker {
     }
 }
 
+/// Whether an error is one that an ICMP message about an earlier datagram caused.
+fn is_icmp(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::PermissionDenied
+    ) || matches!(
+        error.raw_os_error(),
+        Some(libc::EPROTO | libc::ENOPROTOOPT | libc::EHOSTDOWN | libc::EMSGSIZE)
+    )
+}
+
 impl Core {
     fn serve_client(&mut self, now: Now, client: &ClientPath, input: Input<'_>) {
         let outcome = self
             .engine
             .from_client(now, client, input.bytes, &mut self.reply[..]);
         self.act(now, Some(client), input, outcome);
+    }
+
+    /// Tells the client of a relay about ICMP errors.
+    fn serve_errors(&mut self, now: Now, relay: RelayId) {
+        let nothing = Input {
+            bytes: &[],
+            at: None,
+        };
+        for _ in 0..ERRORS_SHARE {
+            let Some((peer, error)) = self.relays.get(relay).and_then(icmp::next_error) else {
+                return;
+            };
+            let outcome = self.engine.from_icmp(now, relay, peer, error);
+            self.act(now, None, nothing, outcome);
+        }
     }
 
     /// Does what an outcome says, after the events that came with it.
@@ -470,7 +509,7 @@ impl Core {
             received,
             |exit| match exit {
                 Exit::Listener(index) => listeners.get(index as usize).map(|l| &l.socket),
-                Exit::Relay(relay) => relays.get(crate::engine::RelayId(relay)),
+                Exit::Relay(relay) => relays.get(RelayId(relay)),
             },
             self.engine.counters(),
         );
