@@ -187,6 +187,13 @@ impl Relays {
         self.get(family).filter(|relay| relay.expires > now)
     }
 
+    /// Whether one of them has this number and is not over.
+    #[inline]
+    pub fn is_live(&self, id: RelayId, now: Instant) -> bool {
+        self.iter()
+            .any(|relay| relay.id == id && relay.expires > now)
+    }
+
     /// IPv4 first: clients that know of one address only take the first they read.
     pub fn iter(&self) -> impl Iterator<Item = &Relay> {
         self.v4.iter().chain(&self.v6)
@@ -247,19 +254,12 @@ pub(super) struct Allocation {
 impl Allocation {
     /// How many permissions there would be with these added.
     pub fn permissions_with(&self, peers: impl Iterator<Item = IpAddr>) -> usize {
-        // Requests name few peers: a peer named twice counts once, found by looking back.
-        let mut new: [Option<IpAddr>; 16] = [None; 16];
-        let mut count = self.permissions.0.len();
-        for peer in peers {
-            if self.permissions.contains(peer) || new.contains(&Some(peer)) {
-                continue;
-            }
-            if let Some(slot) = new.iter_mut().find(|slot| slot.is_none()) {
-                *slot = Some(peer);
-            }
-            count += 1;
-        }
-        count
+        let mut new: Vec<IpAddr> = peers
+            .filter(|peer| !self.permissions.contains(*peer))
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        self.permissions.0.len() + new.len()
     }
 
     pub fn channel_count(&self) -> usize {
@@ -274,6 +274,7 @@ impl Allocation {
         for channel in &mut self.channels.by_number {
             if channel.peer.ip() == peer {
                 channel.permitted_until = expires;
+                channel.scope = scope;
             }
         }
     }
@@ -293,21 +294,47 @@ impl Allocation {
     }
 
     /// Forgets permissions and channels that are over.
-    pub fn forget_expired(&mut self, now: Instant, mut changed: impl FnMut(RouteChange)) {
+    pub fn forget_expired(&mut self, now: Instant, changed: impl FnMut(RouteChange)) {
         self.permissions.0.retain(|(_, p)| p.expires > now);
-        let over = |channel: &Channel| !channel.is_bound(now);
-        if !self.channels.by_number.iter().any(over) {
+        self.keep_channels(|channel| channel.is_bound(now), changed);
+    }
+
+    /// Judges every peer anew and forgets the permissions and channels of those that are denied.
+    pub fn judge_again(
+        &mut self,
+        address: impl Fn(IpAddr) -> Option<Scope>,
+        socket: impl Fn(SocketAddr) -> Option<Scope>,
+        changed: impl FnMut(RouteChange),
+    ) {
+        let permissions = &mut self.permissions.0;
+        permissions.retain_mut(|(ip, permission)| match address(*ip) {
+            Some(scope) => {
+                permission.scope = scope;
+                true
+            }
+            None => false,
+        });
+        for channel in &mut self.channels.by_number {
+            if let Some(scope) = socket(channel.peer) {
+                channel.scope = scope;
+            }
+        }
+        self.keep_channels(|channel| socket(channel.peer).is_some(), changed);
+    }
+
+    fn keep_channels(
+        &mut self,
+        keep: impl Fn(&Channel) -> bool,
+        mut changed: impl FnMut(RouteChange),
+    ) {
+        let channels = &self.channels.by_number;
+        if channels.iter().all(&keep) {
             return;
         }
-        for channel in self
-            .channels
-            .by_number
-            .iter()
-            .filter(|c| over(c) && c.routed)
-        {
+        for channel in channels.iter().filter(|c| !keep(c) && c.routed) {
             changed(RouteChange::Removed(self.route(channel)));
         }
-        self.channels.by_number.retain(|channel| !over(channel));
+        self.channels.by_number.retain(keep);
         let Channels { by_number, by_peer } = &mut self.channels;
         by_peer.retain(|(_, number)| by_number.binary_search_by_key(number, |c| c.number).is_ok());
     }

@@ -195,7 +195,7 @@ impl Engine {
             .relays
             .get(relay.0 as usize)
             .and_then(|slot| self.allocations.get_mut(*slot as usize))
-            .filter(|allocation| allocation.relays.live(Family::of(&peer), now).is_some())
+            .filter(|allocation| allocation.relays.is_live(relay, now))
         else {
             return self.drop(DropReason::NoAllocation);
         };
@@ -276,7 +276,7 @@ impl Engine {
             .relays
             .get(relay.0 as usize)
             .and_then(|slot| self.allocations.get_mut(*slot as usize))
-            .filter(|allocation| allocation.relays.live(Family::of(&peer), now).is_some())
+            .filter(|allocation| allocation.relays.is_live(relay, now))
         else {
             return self.drop(DropReason::NoAllocation);
         };

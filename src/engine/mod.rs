@@ -134,8 +134,17 @@ impl Engine {
         }
     }
 
-    /// Goes by other rules from now on. Allocations keep what they have.
+    /// Goes by other rules from now on. Allocations stay, but lose the permissions and channels of peers that are
+    /// denied now.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        let events = &mut self.events;
+        for (_, allocation) in &mut self.allocations {
+            allocation.judge_again(
+                |ip| requests::scope_of(rules.filter.judge_address(ip)),
+                |peer| requests::scope_of(rules.filter.judge(peer)),
+                |change| events.push_back(change.into()),
+            );
+        }
         self.shared.rules = rules;
     }
 
@@ -298,6 +307,12 @@ impl Engine {
         }
         let removed = allocation.routes().map(Event::RouteRemoved);
         self.events.extend(removed);
+        let allocations = &self.allocations;
+        self.timers.sweep(allocations.len(), |at, slot| {
+            allocations
+                .get(slot as usize)
+                .is_some_and(|a| a.timer == at)
+        });
         for relay in allocation.relays.iter() {
             self.give_up(relay, now);
         }

@@ -488,7 +488,7 @@ impl super::Rules {
     }
 }
 
-fn scope_of(verdict: Verdict) -> Option<Scope> {
+pub(super) fn scope_of(verdict: Verdict) -> Option<Scope> {
     match verdict {
         Verdict::Allow => Some(Scope::Network),
         Verdict::HairpinOnly => Some(Scope::HairpinOnly),
