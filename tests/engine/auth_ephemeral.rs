@@ -1,0 +1,118 @@
+//! Ephemeral credentials: good until they expire, and a call that is up goes on.
+
+use crate::client::{Client, allocate, bind, permit, refresh};
+use crate::world::{SECRET, Setup, UNIX_START, World, peer};
+use hairpin::auth::mint_ephemeral;
+use hairpin::policy::Limits;
+
+fn with_credential(world: &World, host: u8, secret: &str, user: &str, expiry: u64) -> Client {
+    let (name, password) = mint_ephemeral(secret.as_bytes(), Some(user), expiry);
+    let mut client = world.client(host);
+    client.login.user = name.into();
+    client.login.password = password;
+    client
+}
+
+#[test]
+fn t_rest_01_05_07_credentials_of_every_secret_and_users_work_side_by_side() {
+    let mut world = World::with(Setup {
+        secrets: vec![SECRET, "the older one"],
+        ..Setup::default()
+    });
+    let expiry = UNIX_START + 60;
+    with_credential(&world, 1, SECRET, "carol", expiry).allocated(&mut world);
+    with_credential(&world, 2, "the older one", "carol", expiry).allocated(&mut world);
+    world.client(3).allocated(&mut world);
+    let mut client = with_credential(&world, 4, "not a secret", "carol", expiry);
+    assert_eq!(client.code(&mut world, &allocate()), 401);
+}
+
+#[test]
+fn t_rest_02_an_expired_credential_opens_nothing() {
+    let mut world = World::new();
+    let mut client = with_credential(&world, 1, SECRET, "carol", UNIX_START);
+    let mut late = with_credential(&world, 2, SECRET, "carol", UNIX_START);
+    client.allocated(&mut world);
+    world.advance(1);
+    assert_eq!(late.code(&mut world, &allocate()), 401);
+    assert_eq!(world.auth_failures, [format!("{UNIX_START}:carol expired")]);
+}
+
+#[test]
+fn t_rest_03_a_call_goes_on_after_its_credential_expired() {
+    let mut world = World::new();
+    let mut client = with_credential(&world, 1, SECRET, "carol", UNIX_START + 10);
+    client.allocated(&mut world);
+    for _ in 0..10 {
+        world.advance(240);
+        assert_eq!(client.code(&mut world, &refresh()), 0);
+        assert_eq!(client.code(&mut world, &permit(&[peer(1, 1)])), 0);
+        assert_eq!(client.code(&mut world, &bind(0x4000, peer(1, 1))), 0);
+    }
+    // But the credential opens nothing new, neither elsewhere nor on the same 5-tuple.
+    let mut other = with_credential(&world, 2, SECRET, "carol", UNIX_START + 10);
+    assert_eq!(other.code(&mut world, &allocate()), 401);
+    assert_eq!(client.code(&mut world, &refresh().lifetime(0)), 0);
+    assert_eq!(client.code(&mut world, &allocate()), 401);
+}
+
+#[test]
+fn t_rest_04_an_expiry_that_is_no_time_is_refused() {
+    let mut world = World::new();
+    for name in ["99999999999999999999:x", "-1:x", "abc:x", ":x", "1e9:x"] {
+        let mut client = world.client(1);
+        let (_, password) = mint_ephemeral(SECRET.as_bytes(), Some("x"), 1);
+        client.login.user = name.into();
+        client.login.password = password;
+        client.get_nonce(&mut world);
+        assert_eq!(client.ask_once(&mut world, &allocate()).code(), 401);
+    }
+}
+
+#[test]
+fn t_rest_06_quotas_go_by_the_user_and_not_by_the_expiry() {
+    let mut world = World::with(Setup {
+        limits: Limits {
+            per_user: 2,
+            ..Limits::default()
+        },
+        ..Setup::default()
+    });
+    for number in 0..3 {
+        let expiry = UNIX_START + 100 + u64::from(number);
+        let mut client = with_credential(&world, number, SECRET, "carol", expiry);
+        let expected = if number < 2 { 0 } else { 486 };
+        assert_eq!(client.code(&mut world, &allocate()), expected);
+    }
+    with_credential(&world, 9, SECRET, "dave", UNIX_START + 100).allocated(&mut world);
+}
+
+#[test]
+fn t_gen_07_a_renewed_user_name_is_another_user() {
+    let mut world = World::new();
+    let mut client = with_credential(&world, 1, SECRET, "carol", UNIX_START + 100);
+    client.allocated(&mut world);
+    let renewed = with_credential(&world, 1, SECRET, "carol", UNIX_START + 200);
+    let former = std::mem::replace(&mut client.login, renewed.login);
+    assert_eq!(client.code(&mut world, &refresh()), 441);
+    client.login = former;
+    assert_eq!(client.code(&mut world, &refresh()), 0);
+}
+
+#[test]
+fn t_gen_13_setting_the_wall_clock_ends_and_extends_no_allocation() {
+    for jump in [-7200, 7200] {
+        let mut world = World::new();
+        let mut client = world.client(1);
+        let mut ephemeral = with_credential(&world, 2, SECRET, "carol", UNIX_START + 600);
+        client.allocated(&mut world);
+        world.wall_jump = jump;
+        world.advance(599);
+        assert!(client.is_allocated(&world));
+        // What is written in a credential is wall clock time.
+        let expected = if jump > 0 { 401 } else { 0 };
+        assert_eq!(ephemeral.code(&mut world, &allocate()), expected);
+        world.advance(1);
+        assert!(!client.is_allocated(&world));
+    }
+}

@@ -1,0 +1,212 @@
+//! What the world checks: where payloads may go, what events may say, what all answers have in common.
+
+use crate::client::Reply;
+use crate::world::{Arrival, Live, World};
+use hairpin::engine::{
+    CHANNEL_LIFETIME, ClientPath, Counters, Event, FiveTuple, Opened, PERMISSION_LIFETIME, ToClient,
+};
+use hairpin::wire::{AttributeType, Class, Mac, Message, Method, channel_data};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::ops::Range;
+
+impl World {
+    pub fn deliver(&mut self, worker: usize, to_client: &ToClient, input: &[u8]) {
+        let data = within(input, &to_client.payload);
+        let mut bytes = to_client.header.as_bytes().to_vec();
+        bytes.extend_from_slice(&data);
+        bytes.resize(bytes.len() + usize::from(to_client.padding), 0);
+        self.transcript.push_str(&format!("{bytes:02x?}\n"));
+        let live = &self.live[&to_client.tuple];
+        assert_eq!(live.worker, worker);
+        let (channel, from) = match Message::parse(&bytes) {
+            Ok(message) => {
+                assert_eq!(
+                    (message.method(), message.class()),
+                    (Method::DATA, Class::Indication)
+                );
+                let value = message.attribute(AttributeType::DATA).unwrap().value;
+                assert_eq!(value, data);
+                let peer = message.attribute(AttributeType::XOR_PEER_ADDRESS).unwrap();
+                (None, peer.xor_address(message.transaction()).unwrap())
+            }
+            Err(_) => {
+                let (number, range) = channel_data::parse(&bytes).expect("a frame");
+                assert_eq!(bytes[range], data);
+                let (peer, until) = live.channels[&number.get()];
+                assert!(until > self.millis, "the channel is over");
+                (Some(number.get()), peer)
+            }
+        };
+        self.expect_permission(&to_client.tuple, from);
+        self.arrivals
+            .entry(format!("{:?}", to_client.tuple))
+            .or_default()
+            .push(Arrival {
+                bytes,
+                channel,
+                from,
+                data,
+            });
+    }
+
+    pub fn expect_permission(&self, tuple: &FiveTuple, peer: SocketAddr) {
+        let until = self.live[tuple].permissions.get(&peer.ip());
+        assert!(
+            until.is_some_and(|until| *until > self.millis),
+            "{peer} has no permission"
+        );
+    }
+
+    /// Notes what an answer granted.
+    pub fn learn(&mut self, path: &ClientPath, request: &[u8], reply: &Reply) {
+        let request = Message::parse(request).unwrap();
+        if reply.code() != 0 {
+            return;
+        }
+        let now = self.millis;
+        let Some(live) = self.live.get_mut(&path.tuple) else {
+            return;
+        };
+        let granted = [Method::CREATE_PERMISSION, Method::CHANNEL_BIND].contains(&request.method());
+        for attribute in request.attributes().filter(|_| granted) {
+            if attribute.kind != AttributeType::XOR_PEER_ADDRESS {
+                continue;
+            }
+            let peer = attribute.xor_address(request.transaction()).unwrap();
+            let until = now + u64::from(PERMISSION_LIFETIME) * 1000;
+            live.permissions.insert(peer.ip(), until);
+            if let Some(number) = request.attribute(AttributeType::CHANNEL_NUMBER) {
+                let until = now + u64::from(CHANNEL_LIFETIME) * 1000;
+                let number = number.channel_number().unwrap();
+                live.channels.insert(number, (peer, until));
+            }
+        }
+    }
+
+    pub fn drain(&mut self, worker: usize) {
+        while let Some(event) = self.engines[worker].next_event() {
+            self.transcript.push_str(&format!("{event:?}\n"));
+            match event {
+                Event::CloseRelay(relay) => {
+                    assert!(self.sockets.remove(&(worker, relay)).is_some());
+                }
+                Event::RouteAdded(route) => {
+                    let live = &self.live[&route.client];
+                    assert_eq!((live.worker, live.relay), (worker, route.relay));
+                    assert!(self.routes.insert(route), "added twice: {route:?}");
+                }
+                Event::RouteRemoved(route) => {
+                    assert!(self.routes.remove(&route), "never added: {route:?}");
+                }
+                Event::Opened(opened) => self.opened(worker, *opened),
+                Event::Closed(closed) => {
+                    let live = self.live.remove(&closed.client.tuple).expect("it was open");
+                    assert_eq!(Some(live.relayed), closed.relayed.iter().next());
+                    let tuple = closed.client.tuple;
+                    assert!(!self.routes.iter().any(|route| route.client == tuple));
+                    assert!(!self.sockets.contains_key(&(worker, live.relay)));
+                    self.closed.push(*closed);
+                }
+                Event::AuthenticationFailed(failed) => {
+                    let text = format!("{} {}", failed.user, failed.reason.name());
+                    self.auth_failures.push(text);
+                }
+            }
+        }
+    }
+
+    fn opened(&mut self, worker: usize, opened: Opened) {
+        let relayed = opened.relayed.iter().next().expect("a relay");
+        let (_, relay) = self
+            .sockets
+            .iter()
+            .find(|((w, _), socket)| *w == worker && **socket == relayed.local)
+            .map(|(key, _)| *key)
+            .expect("its socket is open");
+        let former = self.live.insert(
+            opened.client.tuple,
+            Live {
+                worker,
+                relay,
+                relayed,
+                permissions: HashMap::new(),
+                channels: HashMap::new(),
+            },
+        );
+        assert!(former.is_none(), "two allocations on one 5-tuple");
+    }
+
+    pub fn check(&self) {
+        for (worker, engine) in self.engines.iter().enumerate() {
+            let counters = &self.counters[worker];
+            let alive = counters.allocations_opened.get() - counters.allocations_closed.get();
+            let known = self.live.values().filter(|l| l.worker == worker).count();
+            assert_eq!(engine.allocation_count(), known);
+            assert_eq!(alive, known as u64);
+            assert!(known == 0 || engine.next_deadline().is_some());
+        }
+        let sum = |of: &dyn Fn(&Counters) -> u64| self.counters.iter().map(|c| of(c)).sum::<u64>();
+        let counted = [
+            sum(&|c| c.to_peers.packets.get()),
+            sum(&|c| c.to_peers.bytes.get()),
+            sum(&|c| c.to_clients.packets.get()),
+            sum(&|c| c.to_clients.bytes.get()),
+        ];
+        // A payload to a relay of this server that has no permission for it counts for its sender only.
+        assert!(counted[0] >= self.traffic[0] && counted[1] >= self.traffic[1]);
+        assert_eq!(counted[2..], self.traffic[2..]);
+        assert_eq!(self.shared.quotas.in_use() as usize, self.live.len());
+        let counts = self.shared.relays.counts(self.now().instant);
+        assert_eq!(counts.used as usize, self.sockets.len());
+        assert_eq!(self.sockets.len(), self.live.len());
+        let advertised: HashSet<_> = self.live.values().map(|l| l.relayed.advertised).collect();
+        assert_eq!(advertised.len(), self.live.len());
+    }
+
+    pub fn drops(&self, reason: hairpin::engine::counters::DropReason) -> u64 {
+        let all = self.counters.iter().flat_map(|c| c.drops());
+        all.filter(|(r, _)| *r == reason).map(|(_, n)| n).sum()
+    }
+}
+
+pub fn within(input: &[u8], range: &Range<usize>) -> Vec<u8> {
+    let part = input.get(range.clone());
+    part.expect("the range lies within the input").to_vec()
+}
+
+/// What holds for every answer.
+pub fn check_reply(request: &[u8], reply: &Reply) {
+    let request = Message::parse(request).unwrap();
+    let answer = reply.message();
+    assert_eq!(request.class(), Class::Request);
+    assert_eq!(answer.method(), request.method());
+    assert_eq!(answer.transaction(), request.transaction());
+    assert!(reply.0.len() <= 548, "{} bytes", reply.0.len());
+    assert_eq!(answer.has_fingerprint(), request.has_fingerprint());
+    for (_, _, padding) in reply.raw_attributes() {
+        assert!(padding.iter().all(|byte| *byte == 0));
+    }
+    let has = |kind| reply.has(kind);
+    assert!(
+        !(has(AttributeType::MESSAGE_INTEGRITY) && has(AttributeType::MESSAGE_INTEGRITY_SHA256))
+    );
+    if request.mac() != Some(Mac::Sha256) {
+        // libwebrtc takes such an answer for one it does not understand.
+        assert!(!has(AttributeType::MESSAGE_INTEGRITY_SHA256));
+        assert!(!has(AttributeType::PASSWORD_ALGORITHM) && !has(AttributeType::USERHASH));
+    }
+    if reply.code() == 0 {
+        assert_eq!(reply.is_signed(), request.method() != Method::BINDING);
+        for kind in [
+            AttributeType::USERNAME,
+            AttributeType::REALM,
+            AttributeType::NONCE,
+        ] {
+            assert!(!has(kind));
+        }
+    }
+    if has(AttributeType::REALM) {
+        assert!(matches!(reply.code(), 401 | 438) && !reply.is_signed());
+    }
+}

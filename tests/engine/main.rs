@@ -1,0 +1,36 @@
+//! The engine in virtual time, through its public interface: no socket, no sleep, no clock.
+//!
+//! `world` is the simulated network around one or more engines and checks after each step what must always hold;
+//! `client` builds requests and reads answers; `lossy` is a link that loses, repeats and reorders. The other modules
+//! hold the tests, a file a behaviour. Names that start like `t_alloc_07` are ids of the protocol rules that hairpin
+//! keeps a list of.
+
+#![allow(clippy::unwrap_used)]
+
+mod checks;
+mod client;
+mod lossy;
+mod reference;
+mod setup;
+mod world;
+
+mod allocate;
+mod allocate_answers;
+mod auth;
+mod auth_ephemeral;
+mod binding;
+mod channel_data;
+mod channels;
+mod data;
+mod ends;
+mod fault_order;
+mod hairpin;
+mod headers;
+mod integrity;
+mod model;
+mod permissions;
+mod refresh;
+mod reservations;
+mod retransmissions;
+mod rule_changes;
+mod webrtc;
