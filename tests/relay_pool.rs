@@ -4,6 +4,7 @@
 
 use hairpin::engine::relays::{NoPort, Owner, PortCounts, PortWish, RESERVATION_TIME};
 use hairpin::engine::{Instant, RelayAddress, RelayId, RelayPool, RelayedAddress, WorkerId};
+use hairpin::policy::{Lease, Limits, Quotas};
 use hairpin::wire::attribute::Family;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -45,6 +46,13 @@ fn owner(worker: u32, relay: u32) -> Owner {
         worker: WorkerId(worker),
         relay: RelayId(relay),
     }
+}
+
+fn lease() -> Lease {
+    let source = ip("30.0.0.1");
+    Quotas::new(Limits::default())
+        .admit("alice", source)
+        .unwrap()
 }
 
 #[test]
@@ -185,14 +193,18 @@ fn t_alloc_19_20_a_reservation_is_for_one_user_one_time_and_30_seconds() {
     let even = pool
         .take(Family::V4, PortWish::EvenAndNext, at(0), &mut rng)
         .unwrap();
-    let token = pool.reserve_next(even, "alice", at(0), &mut rng);
+    let token = pool.reserve_next(even, "alice", lease(), at(0), &mut rng);
     let counts = pool.counts(at(0));
     assert_eq!((counts.used, counts.reserved, counts.free), (1, 1, 0));
-    assert_eq!(pool.redeem(token, "bob", at(1)), Err(NoPort));
-    assert_eq!(pool.redeem([0; 8], "alice", at(1)), Err(NoPort));
+    let redeem = |token, user, now| {
+        let redeemed = pool.redeem(token, user, at(now));
+        redeemed.map(|(relayed, _)| relayed)
+    };
+    assert_eq!(redeem(token, "bob", 1), Err(NoPort));
+    assert_eq!(redeem([0; 8], "alice", 1), Err(NoPort));
     let last = RESERVATION_TIME.as_millis() as u64 - 1;
-    assert_eq!(pool.redeem(token, "alice", at(last)), Ok(even.next_port()));
-    assert_eq!(pool.redeem(token, "alice", at(last)), Err(NoPort));
+    assert_eq!(redeem(token, "alice", last), Ok(even.next_port()));
+    assert_eq!(redeem(token, "alice", last), Err(NoPort));
     // Its time being up changes nothing for the port that was redeemed.
     assert_eq!(pool.counts(at(last + 1)).used, 2);
     let none = pool.take(Family::V4, PortWish::Any, at(last + 1), &mut rng);
@@ -204,9 +216,9 @@ fn t_alloc_19_20_a_reservation_is_for_one_user_one_time_and_30_seconds() {
     let even = pool
         .take(Family::V4, PortWish::EvenAndNext, at(now), &mut rng)
         .unwrap();
-    let token = pool.reserve_next(even, "alice", at(now), &mut rng);
+    let token = pool.reserve_next(even, "alice", lease(), at(now), &mut rng);
     let over = now + RESERVATION_TIME.as_millis() as u64;
-    assert_eq!(pool.redeem(token, "alice", at(over)), Err(NoPort));
+    assert_eq!(redeem(token, "alice", over), Err(NoPort));
     let counts = pool.counts(at(over));
     assert_eq!((counts.used, counts.reserved, counts.free), (1, 0, 1));
 }
@@ -276,9 +288,9 @@ fn t_gen_08_workers_that_take_at_once_never_get_the_same_port() {
                     };
                     let mut got = vec![taken];
                     if wish == PortWish::EvenAndNext {
-                        let token = pool.reserve_next(taken, "alice", now, &mut rng);
+                        let token = pool.reserve_next(taken, "alice", lease(), now, &mut rng);
                         // The clocks of the threads differ, so another's may have ended the reservation.
-                        got.extend(pool.redeem(token, "alice", now));
+                        got.extend(pool.redeem(token, "alice", now).map(|(next, _)| next));
                     }
                     for taken in got {
                         assert!(held.lock().unwrap().insert(taken.local), "{taken:?}");
@@ -366,7 +378,7 @@ proptest! {
                             ports.insert(port, Port::Used);
                             used.push(taken);
                             if wish == PortWish::EvenAndNext {
-                                let token = pool.reserve_next(taken, "alice", at(now), &mut rng);
+                                let token = pool.reserve_next(taken, "alice", lease(), at(now), &mut rng);
                                 ports.insert(port + 1, Port::Reserved(now + 30_000, token));
                                 tokens.push((token, port + 1));
                             }
@@ -383,7 +395,7 @@ proptest! {
                     let place = which % tokens.len();
                     let (token, port) = tokens[place];
                     let user = if own { "alice" } else { "bob" };
-                    let redeemed = pool.redeem(token, user, at(now));
+                    let redeemed = pool.redeem(token, user, at(now)).map(|(next, _)| next);
                     if own && matches!(ports[&port], Port::Reserved(_, of) if of == token) {
                         prop_assert_eq!(redeemed.map(|r| r.local.port()), Ok(port));
                         ports.insert(port, Port::Used);

@@ -34,6 +34,8 @@ pub(super) struct Pending {
     lifetime: u32,
     wish: PortWish,
     lease: Lease,
+    /// What the port counts under that is to be held beside an even one.
+    held: Option<Lease>,
     /// The families that are still to be opened, first one last.
     families: Families,
     /// What is opened already.
@@ -209,41 +211,50 @@ impl Engine {
         if is_transition_address(client.tuple.client().ip()) {
             return Err(ErrorCode::Forbidden);
         }
-        let lease = self
-            .shared
-            .quotas
-            .admit(&request.quota_name, client.tuple.client().ip())
-            .map_err(|exceeded| self.refuse_quota(exceeded))?;
-        let mut pending = Pending {
+        // Reservations that are over must not count any more.
+        self.shared.relays.end_reservations(now.instant);
+        let (lease, held, reserved) = match wanted.relay {
+            WantedRelay::New(_, wish) => {
+                let lease = self.admit(client, request)?;
+                let holds = wish == PortWish::EvenAndNext;
+                let held = holds.then(|| self.admit(client, request)).transpose()?;
+                (lease, held, None)
+            }
+            WantedRelay::Reserved(token) => {
+                let redeemed = self.shared.relays.redeem(token, &request.user, now.instant);
+                let Ok((relayed, lease)) = redeemed else {
+                    self.counters.refused(RefusalReason::NoPort);
+                    return Err(ErrorCode::InsufficientCapacity);
+                };
+                (lease, None, Some(self.opening(relayed)))
+            }
+        };
+        let (families, wish, tries_left) = match wanted.relay {
+            WantedRelay::New(families, wish) => (families, wish, PORT_TRIES),
+            WantedRelay::Reserved(_) => (Families::None, PortWish::Any, 0),
+        };
+        Ok(Pending {
             client: *client,
             asked: request.asked,
             user: request.user.clone(),
             key: request.key,
             lifetime: self.rules().lifetime(wanted.lifetime),
-            wish: PortWish::Any,
+            wish,
             lease,
-            families: Families::None,
+            held,
+            families,
             opened: [None; 2],
             missing: None,
-            current: None,
-            tries_left: PORT_TRIES,
-        };
-        match wanted.relay {
-            WantedRelay::New(families, wish) => {
-                pending.families = families;
-                pending.wish = wish;
-            }
-            WantedRelay::Reserved(token) => {
-                let redeemed = self.shared.relays.redeem(token, &request.user, now.instant);
-                let Ok(relayed) = redeemed else {
-                    self.counters.refused(RefusalReason::NoPort);
-                    return Err(ErrorCode::InsufficientCapacity);
-                };
-                pending.tries_left = 0;
-                pending.current = Some(self.opening(relayed));
-            }
-        }
-        Ok(pending)
+            current: reserved,
+            tries_left,
+        })
+    }
+
+    fn admit(&self, client: &ClientPath, request: &Authorized<'_>) -> Result<Lease, ErrorCode> {
+        self.shared
+            .quotas
+            .admit(&request.quota_name, client.tuple.client().ip())
+            .map_err(|exceeded| self.refuse_quota(exceeded))
     }
 
     fn opening(&mut self, relayed: RelayedAddress) -> Opening {
@@ -353,10 +364,11 @@ impl Engine {
             // With two families wanted and neither to be had, the client learns of the capacity (step 9).
             return self.fail(&pending.asked, ErrorCode::InsufficientCapacity, reply);
         };
-        let reservation = (pending.wish == PortWish::EvenAndNext).then(|| {
+        let reservation = pending.held.map(|held| {
             self.shared.relays.reserve_next(
                 first.relayed,
                 &pending.user,
+                held,
                 now_instant,
                 &mut self.rng,
             )

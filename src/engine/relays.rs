@@ -6,6 +6,7 @@
 
 use super::outcome::{RelayId, WorkerId};
 use super::time::Instant;
+use crate::policy::Lease;
 use crate::wire::attribute::Family;
 
 use rand::{Rng, RngExt};
@@ -129,6 +130,8 @@ struct Reservations {
 struct Reservation {
     relayed: RelayedAddress,
     user: Box<str>,
+    /// A held port counts like the allocation it is held for, or reservations would be a way around quotas.
+    lease: Lease,
 }
 
 const ABSENT: u16 = u16::MAX;
@@ -292,17 +295,20 @@ impl RelayPool {
         Err(NoPort)
     }
 
-    /// Holds the port behind `even`, taken with [`PortWish::EvenAndNext`], for whoever shows the token.
+    /// Holds the port behind `even`, taken with [`PortWish::EvenAndNext`], for whoever shows the token. It counts
+    /// under `lease` until its time is over or an allocation takes both.
     pub fn reserve_next(
         &self,
         even: RelayedAddress,
         user: &str,
+        lease: Lease,
         now: Instant,
         rng: &mut impl Rng,
     ) -> ReservationToken {
         let reservation = Reservation {
             relayed: even.next_port(),
             user: user.into(),
+            lease,
         };
         let token = rng.random::<u64>().to_be_bytes();
         let mut reservations = lock(&self.reservations);
@@ -313,7 +319,7 @@ impl RelayPool {
         token
     }
 
-    /// Takes the port that `user` reserved with `token`; the token is used up.
+    /// Takes the port that `user` reserved with `token`, and its lease; the token is used up.
     ///
     /// # Errors
     /// [`NoPort`] for a token that is unknown, used, over its time, or another user's.
@@ -322,7 +328,7 @@ impl RelayPool {
         token: ReservationToken,
         user: &str,
         now: Instant,
-    ) -> Result<RelayedAddress, NoPort> {
+    ) -> Result<(RelayedAddress, Lease), NoPort> {
         self.end_reservations(now);
         let mut reservations = lock(&self.reservations);
         match reservations.by_token.get(&token) {
@@ -330,10 +336,11 @@ impl RelayPool {
             _ => return Err(NoPort),
         }
         let reservation = reservations.by_token.remove(&token).ok_or(NoPort)?;
-        Ok(reservation.relayed)
+        Ok((reservation.relayed, reservation.lease))
     }
 
-    fn end_reservations(&self, now: Instant) {
+    /// Frees the ports whose reservation is over, and their leases. Everything here that asks for ports does so first.
+    pub fn end_reservations(&self, now: Instant) {
         let mut reservations = lock(&self.reservations);
         while let Some(&(until, token)) = reservations.by_time.front()
             && until <= now

@@ -2,6 +2,7 @@
 
 use crate::client::{allocate, refresh};
 use crate::world::{Setup, World};
+use hairpin::policy::Limits;
 use hairpin::wire::AttributeType;
 
 fn with_ports(first: u16, last: u16) -> World {
@@ -167,5 +168,35 @@ fn a_pair_whose_even_port_is_in_use_is_given_back_whole() {
     world.advance(5);
     let counts = world.shared.relays.counts(world.now().instant);
     assert_eq!((counts.free, counts.used, counts.reserved), (6, 1, 1));
+    world.expect_nothing_left();
+}
+
+#[test]
+fn x_sec_08_reservations_are_no_way_around_a_quota() {
+    let mut world = World::with(Setup {
+        limits: Limits {
+            per_user: 2,
+            ..Limits::default()
+        },
+        ..Setup::default()
+    });
+    let mut client = world.client(1);
+    let pair = allocate().even_port(true);
+    let token = client.ask(&mut world, &pair).token();
+    let mut other = world.client(2);
+    // The held port counts until it is taken or its time is over.
+    assert_eq!(other.code(&mut world, &allocate()), 486);
+    assert_eq!(client.code(&mut world, &refresh().lifetime(0)), 0);
+    assert_eq!(client.code(&mut world, &pair), 486);
+    assert_eq!(other.code(&mut world, &allocate().token(&token)), 0);
+    assert_eq!(client.code(&mut world, &pair), 486);
+    client.allocated(&mut world);
+    for client in [&mut client, &mut other] {
+        assert_eq!(client.code(&mut world, &refresh().lifetime(0)), 0);
+    }
+    assert_eq!(client.code(&mut world, &pair), 0);
+    assert_eq!(other.code(&mut world, &allocate()), 486);
+    world.advance(30);
+    other.allocated(&mut world);
     world.expect_nothing_left();
 }
