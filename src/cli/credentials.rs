@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::Failure;
 use super::ice_servers::{Host, IceServers, urls};
@@ -16,26 +16,22 @@ const LONGEST_NAME: usize = 508;
 
 /// What `hairpin credentials` is given.
 #[derive(Args)]
+#[command(group(ArgGroup::new("source").required(true).multiple(true).args(["config", "secret_file"])))]
 pub(super) struct CredentialsArgs {
     /// Configuration file, for its first shared secret and its listeners
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        env = "HAIRPIN_CONFIG",
-        required_unless_present = "secret_file"
-    )]
+    #[arg(short, long, value_name = "FILE", env = "HAIRPIN_CONFIG")]
     config: Option<PathBuf>,
     /// File with the shared secret, in place of the configuration's
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// User the credential is for; shows in logs and counts for limits
+    /// User the credential is for: logs show it, and limits count by it
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// How long it is good for
+    /// How long it is good for, from "1s" to "366d"
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = ttl)]
     ttl: Duration,
-    /// Name or IP address by which clients reach the server; may be repeated. Without it, the addresses of the listeners
+    /// Name or IP address by which clients reach the server; may be repeated. Without it, the addresses of the
+    /// configuration's listeners, or of this machine
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<Host>,
     /// Print nothing but the JSON, on one line

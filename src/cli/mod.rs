@@ -31,7 +31,12 @@ use crate::config::{ConfigError, Loaded};
 )]
 #[command(
     after_help = "Without a command, hairpin runs the server, as `hairpin run` does. Without a configuration \
-    it listens on port 3478 and makes up a credential: for trying out."
+    it listens on port 3478 and makes up a credential: for trying out.\n\n\
+    Exit status:\n  \
+      0  all well; for the server, that it was told to stop\n  \
+      1  hairpin failed, or the configuration is wrong\n  \
+      2  the command line is wrong, or a file it names cannot be read\n\
+    `hairpin probe --help` shows those of probe."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -62,7 +67,8 @@ pub struct RunArgs {
     /// Configuration file; without one, a trial with a credential made up at the start
     #[arg(short, long, value_name = "FILE", env = "HAIRPIN_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Print what the start tells as JSON
+    /// Print one line of JSON on standard output once the server runs: the URLs clients use, in a trial the whole
+    /// `iceServers`
     #[arg(long)]
     pub json: bool,
 }

@@ -17,6 +17,7 @@ use crate::wire::ChannelRange;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::fmt::Write as _;
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,13 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let metrics_listener = match settings.metrics.address {
             None => None,
             Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
-                Failure::new(format!("cannot serve metrics on {address}: {error}"))
+                Failure::new(match error.kind() {
+                    io::ErrorKind::AddrInUse => format!(
+                        "cannot serve metrics on {address}: the address is in use; does hairpin run already? A second \
+                         one needs an `address` of its own under [metrics]"
+                    ),
+                    _ => format!("cannot serve metrics on {address}: {error}"),
+                })
             })?),
         };
         // Registered before anything runs, so that no signal is missed.
@@ -262,7 +269,7 @@ fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descr
     for relay in relays {
         info!(
             address = %relay.address,
-            external = %relay.public(),
+            external = relay.external.map(tracing::field::display),
             ports = %settings.relay.ports,
             "relaying"
         );
@@ -283,7 +290,9 @@ fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descr
     if descriptors < ports {
         info!(
             descriptors,
-            ports, "fewer descriptors than relay ports: allocations end at the former"
+            ports,
+            "open files are limited below the number of relay ports, and each allocation and each TCP client needs one: \
+             raise the hard limit (ulimit -Hn, LimitNOFILE=) for more"
         );
     }
     info!(
@@ -320,11 +329,14 @@ fn trial_text(server: &Server, relays: &[RelayAddress], servers: &IceServers) ->
     let _ = writeln!(
         text,
         "\nPaste this into `new RTCPeerConnection(…)`:\n\n{}\n\n\
-         Peers with private or loopback addresses are denied, as they should be on the Internet. Two clients\n\
-         that both use this server reach each other all the same. To relay to other programs on one machine\n\
-         or in a LAN, allow their addresses in a configuration:\n\n\
+         Two clients that both use this server reach each other, wherever they are. Other peers with private or\n\
+         loopback addresses are denied, as they should be on the Internet. To reach those on this machine or in\n\
+         a LAN, write a configuration:\n\n\
+         \x20   [auth]\n\
+         \x20   secrets = [\"a long random text\"]\n\n\
          \x20   [peers]\n\
-         \x20   allow = [\"127.0.0.0/8\", \"192.168.0.0/16\"]\n",
+         \x20   allow = [\"127.0.0.0/8\", \"192.168.0.0/16\"]\n\n\
+         start `hairpin -c FILE`, and get credentials with `hairpin credentials -c FILE`.\n",
         servers.to_json_pretty()
     );
     text

@@ -34,9 +34,12 @@ pub const EXIT_NO_ANSWER: u8 = 3;
 /// Arguments of `hairpin probe`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
+A stun: URL is asked for this machine's address. With a turn: URL, two allocations are
+made as well, A and B, and packets go from A through the relay to B and back.
+
 A turn: server needs credentials: a user name with a password, or the shared secret that
-ephemeral credentials are made of. Arguments win over HAIRPIN_PASSWORD; mind that other
-users of this machine can see them.
+ephemeral credentials are made of. Arguments win over HAIRPIN_PASSWORD, but other users
+of this machine can see them.
 
 Exit status:
   0  all well
