@@ -82,9 +82,9 @@ pub struct Listener {
 /// `[tcp]`: connections of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tcp {
-    /// How long a connection may take to send an authenticated request.
+    /// How long a connection may take to its first frame, and to finish any frame it began.
     pub auth_timeout: Duration,
-    /// How long a connection without an allocation may stay silent.
+    /// How long a connection without an allocation may go without a frame.
     pub idle_timeout: Duration,
     /// Connections at one time in this process.
     pub max_connections: usize,
