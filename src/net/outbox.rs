@@ -115,6 +115,11 @@ impl Outbox {
         self.datagrams.push(datagram);
     }
 
+    /// Whether anything waits to leave from a socket.
+    pub fn uses(&self, exit: Exit) -> bool {
+        self.datagrams.iter().any(|datagram| datagram.exit == exit)
+    }
+
     /// Sends everything. Datagrams of one socket keep their order; what cannot be sent is dropped and counted.
     pub fn flush<'s>(
         &mut self,

@@ -77,6 +77,28 @@ pub(super) struct Core {
 struct Input<'a> {
     bytes: &'a [u8],
     at: Option<usize>,
+    /// The receiver's memory, which what was collected before may still be in.
+    memory: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    /// A datagram in the receiver's memory.
+    fn received(memory: &'a [u8], range: Range<usize>) -> Self {
+        Input {
+            at: Some(range.start),
+            bytes: &memory[range],
+            memory,
+        }
+    }
+
+    /// Bytes from elsewhere.
+    const fn other(memory: &'a [u8], bytes: &'a [u8]) -> Self {
+        Input {
+            bytes,
+            at: None,
+            memory,
+        }
+    }
 }
 
 impl Worker {
@@ -174,11 +196,7 @@ impl Worker {
                 link: Link::Datagram(index as u32),
             };
             for range in message.datagrams() {
-                let input = Input {
-                    bytes: &memory[range.clone()],
-                    at: Some(range.start),
-                };
-                core.serve_client(now, &client, input);
+                core.serve_client(now, &client, Input::received(memory, range));
             }
         }
         core.finish(memory);
@@ -200,7 +218,7 @@ impl Worker {
         for place in 0..ready {
             let (relay, has_error) = core.relays.ready(place);
             if has_error {
-                core.serve_errors(now, relay);
+                core.serve_errors(now, relay, receiver.memory());
             }
             if receiver.room() == 0 {
                 core.finish(receiver.memory());
@@ -219,10 +237,7 @@ impl Worker {
             let memory = receiver.memory();
             for message in receiver.received() {
                 for range in message.datagrams() {
-                    let input = Input {
-                        bytes: &memory[range.clone()],
-                        at: Some(range.start),
-                    };
+                    let input = Input::received(memory, range.clone());
                     let outcome = core
                         .engine
                         .from_peer(now, relay, message.from, 0..range.len());
@@ -244,10 +259,7 @@ impl Worker {
         let now = core.clock.now();
         let any = inbox.take(INBOX_SHARE, |delivery, payload| {
             let outcome = core.engine.from_worker(now, delivery, 0..payload.len());
-            let input = Input {
-                bytes: payload,
-                at: None,
-            };
+            let input = Input::other(receiver.memory(), payload);
             core.act(now, None, input, outcome);
         });
         core.finish(receiver.memory());
@@ -286,10 +298,7 @@ impl Worker {
     /// Takes the frames of a stream, one by one; what they lead to is sent by [`Worker::finish`].
     pub fn take_frame(&mut self, client: &ClientPath, frame: &[u8]) {
         let now = self.core.clock.now();
-        let input = Input {
-            bytes: frame,
-            at: None,
-        };
+        let input = Input::other(self.receiver.memory(), frame);
         self.core.serve_client(now, client, input);
     }
 
@@ -337,11 +346,8 @@ impl Core {
     }
 
     /// Tells the client of a relay about ICMP errors.
-    fn serve_errors(&mut self, now: Now, relay: RelayId) {
-        let nothing = Input {
-            bytes: &[],
-            at: None,
-        };
+    fn serve_errors(&mut self, now: Now, relay: RelayId, received: &[u8]) {
+        let nothing = Input::other(received, &[]);
         for _ in 0..ERRORS_SHARE {
             let Some((peer, error)) = self.relays.get(relay).and_then(icmp::next_error) else {
                 return;
@@ -355,7 +361,7 @@ impl Core {
     fn act(&mut self, now: Now, client: Option<&ClientPath>, input: Input<'_>, outcome: Outcome) {
         let mut outcome = outcome;
         loop {
-            self.handle_events();
+            self.handle_events(input.memory);
             match outcome {
                 Outcome::Nothing => {}
                 Outcome::Reply(length) => {
@@ -488,10 +494,17 @@ impl Core {
         });
     }
 
-    fn handle_events(&mut self) {
+    fn handle_events(&mut self, received: &[u8]) {
         while let Some(event) = self.engine.next_event() {
             match event {
-                Event::CloseRelay(relay) => self.relays.close(relay),
+                Event::CloseRelay(relay) => {
+                    // What the client sent before still leaves from this relay, and never from the one that gets its
+                    // number next.
+                    if self.outbox.uses(Exit::Relay(relay.0)) {
+                        self.flush(received);
+                    }
+                    self.relays.close(relay);
+                }
                 Event::Opened(opened) => self.reporter.opened(&opened),
                 Event::Closed(closed) => self.reporter.closed(&closed),
                 Event::AuthenticationFailed(failed) => self.reporter.authentication_failed(&failed),
@@ -503,7 +516,17 @@ impl Core {
 
     /// Sends what was collected, wakes who got something, and moves the timer if need be.
     fn finish(&mut self, received: &[u8]) {
-        self.handle_events();
+        self.handle_events(received);
+        self.flush(received);
+        self.post.dispatch();
+        let next = self.engine.next_deadline();
+        if next.is_some() && self.armed.is_none_or(|armed| next < Some(armed)) {
+            self.armed = next;
+            self.timer.notify_one();
+        }
+    }
+
+    fn flush(&mut self, received: &[u8]) {
         let (listeners, relays) = (&self.listeners, &self.relays);
         self.outbox.flush(
             received,
@@ -513,11 +536,5 @@ impl Core {
             },
             self.engine.counters(),
         );
-        self.post.dispatch();
-        let next = self.engine.next_deadline();
-        if next.is_some() && self.armed.is_none_or(|armed| next < Some(armed)) {
-            self.armed = next;
-            self.timer.notify_one();
-        }
     }
 }
