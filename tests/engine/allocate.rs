@@ -230,7 +230,7 @@ fn t_alloc_38_a_failing_allocate_leaves_nothing_behind() {
     world.no_sockets = false;
     client.allocated(&mut world);
     // Nor are relay numbers used up.
-    assert_eq!(world.live[&client.path.tuple].relay.0, 0);
+    assert_eq!(world.live[&client.path.tuple].relays[0].0.0, 0);
     assert_eq!(refusals(&world, RefusalReason::NoSocket), 100);
     world.expect_nothing_left();
 }

@@ -221,7 +221,7 @@ fn routes_name_client_channel_relay_and_peer() {
     let route = world.routes.iter().next().unwrap();
     assert_eq!(route.client, client.path.tuple);
     assert_eq!(route.channel.get(), 0x4000);
-    assert_eq!(route.relay, live.relay);
+    assert_eq!(route.relay, live.relays[0].0);
     assert_eq!(route.peer, peer(1, 1));
     // Binding again changes nothing, so nothing is said.
     let before = world.transcript.matches("RouteAdded").count();

@@ -3,7 +3,8 @@
 use crate::client::Reply;
 use crate::world::{Arrival, Live, World};
 use hairpin::engine::{
-    CHANNEL_LIFETIME, ClientPath, Counters, Event, FiveTuple, Opened, PERMISSION_LIFETIME, ToClient,
+    CHANNEL_LIFETIME, ClientPath, Counters, Event, FiveTuple, Opened, PERMISSION_LIFETIME,
+    RelayedAddress, ToClient,
 };
 use hairpin::wire::{AttributeType, Class, Mac, Message, Method, channel_data};
 use std::collections::{HashMap, HashSet};
@@ -89,11 +90,19 @@ impl World {
             self.transcript.push_str(&format!("{event:?}\n"));
             match event {
                 Event::CloseRelay(relay) => {
-                    assert!(self.sockets.remove(&(worker, relay)).is_some());
+                    let socket = self.sockets.remove(&(worker, relay)).expect("it was open");
+                    for live in self.live.values_mut().filter(|l| l.worker == worker) {
+                        if live.relays.iter().any(|(id, _)| *id == relay) {
+                            live.relays.retain(|(id, _)| *id != relay);
+                            live.permissions
+                                .retain(|ip, _| ip.is_ipv4() != socket.is_ipv4());
+                        }
+                    }
                 }
                 Event::RouteAdded(route) => {
                     let live = &self.live[&route.client];
-                    assert_eq!((live.worker, live.relay), (worker, route.relay));
+                    assert_eq!(live.worker, worker);
+                    assert!(live.relays.iter().any(|(id, _)| *id == route.relay));
                     assert!(self.routes.insert(route), "added twice: {route:?}");
                 }
                 Event::RouteRemoved(route) => {
@@ -102,10 +111,9 @@ impl World {
                 Event::Opened(opened) => self.opened(worker, *opened),
                 Event::Closed(closed) => {
                     let live = self.live.remove(&closed.client.tuple).expect("it was open");
-                    assert_eq!(Some(live.relayed), closed.relayed.iter().next());
+                    assert!(live.relays.is_empty(), "its relays are closed before");
                     let tuple = closed.client.tuple;
                     assert!(!self.routes.iter().any(|route| route.client == tuple));
-                    assert!(!self.sockets.contains_key(&(worker, live.relay)));
                     self.closed.push(*closed);
                 }
                 Event::AuthenticationFailed(failed) => {
@@ -117,18 +125,20 @@ impl World {
     }
 
     fn opened(&mut self, worker: usize, opened: Opened) {
-        let relayed = opened.relayed.iter().next().expect("a relay");
-        let (_, relay) = self
-            .sockets
-            .iter()
-            .find(|((w, _), socket)| *w == worker && **socket == relayed.local)
-            .map(|(key, _)| *key)
-            .expect("its socket is open");
+        let socket_of = |relayed: RelayedAddress| {
+            self.sockets
+                .iter()
+                .find(|((w, _), socket)| *w == worker && **socket == relayed.local)
+                .map(|((_, relay), _)| (*relay, relayed))
+                .expect("its socket is open")
+        };
+        let relays: Vec<_> = opened.relayed.iter().map(socket_of).collect();
+        let (_, relayed) = relays[0];
         let former = self.live.insert(
             opened.client.tuple,
             Live {
                 worker,
-                relay,
+                relays,
                 relayed,
                 permissions: HashMap::new(),
                 channels: HashMap::new(),
@@ -161,9 +171,10 @@ impl World {
         let in_use = self.shared.quotas.in_use() as usize;
         assert_eq!(in_use, self.live.len() + counts.reserved as usize);
         assert_eq!(counts.used as usize, self.sockets.len());
-        assert_eq!(self.sockets.len(), self.live.len());
-        let advertised: HashSet<_> = self.live.values().map(|l| l.relayed.advertised).collect();
-        assert_eq!(advertised.len(), self.live.len());
+        let relays = || self.live.values().flat_map(|live| &live.relays);
+        assert_eq!(self.sockets.len(), relays().count());
+        let advertised: HashSet<_> = relays().map(|(_, relayed)| relayed.advertised).collect();
+        assert_eq!(advertised.len(), self.sockets.len());
     }
 
     pub fn drops(&self, reason: hairpin::engine::counters::DropReason) -> u64 {

@@ -286,7 +286,7 @@ fn a_peer_on_a_dual_stack_socket_is_the_ipv4_peer_it_is() {
 fn a_datagram_for_a_relay_that_was_closed_is_dropped() {
     let mut world = World::new();
     let (client, _) = ready(&mut world);
-    let relay = world.live[&client.path.tuple].relay;
+    let relay = world.live[&client.path.tuple].relays[0].0;
     world.client_gone(&client);
     let outcome = world.relay_receives(0, relay, peer(1, 1), b"late");
     assert_eq!(outcome, Outcome::Nothing);

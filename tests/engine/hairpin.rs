@@ -123,7 +123,7 @@ fn x_sec_06_a_permission_for_a_relay_address_reaches_relays_and_nothing_else_of_
 fn a_delivery_for_a_relay_that_was_closed_or_given_to_another_is_dropped() {
     let (mut world, mut clients, relayed) = pair(2);
     clients[1].ask(&mut world, &permit(&[relayed[0]]));
-    let relay = world.live[&clients[1].path.tuple].relay;
+    let relay = world.live[&clients[1].path.tuple].relays[0].0;
     let delivery = Delivery {
         relay,
         to: relayed[1],
@@ -142,7 +142,7 @@ fn a_delivery_for_a_relay_that_was_closed_or_given_to_another_is_dropped() {
     third.worker = 1;
     third.allocated(&mut world);
     third.ask(&mut world, &permit(&[relayed[0]]));
-    assert_eq!(world.live[&third.path.tuple].relay, relay);
+    assert_eq!(world.live[&third.path.tuple].relays[0].0, relay);
     let outcome = world.worker_receives(1, &delivery, b"late");
     assert_eq!(outcome, Outcome::Nothing);
     assert_eq!(world.drops(DropReason::StaleRelay), 2);

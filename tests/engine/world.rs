@@ -25,7 +25,9 @@ use std::time::Duration;
 /// An allocation as the world knows it.
 pub struct Live {
     pub worker: usize,
-    pub relay: RelayId,
+    /// The relays that are open.
+    pub relays: Vec<(RelayId, RelayedAddress)>,
+    /// The first address it was given.
     pub relayed: RelayedAddress,
     pub permissions: HashMap<IpAddr, u64>,
     pub channels: HashMap<u16, (SocketAddr, u64)>,
@@ -353,12 +355,14 @@ impl World {
                 } => {
                     let origin = origin.expect("only a client's input goes to a peer");
                     let live = &self.live[&origin.tuple];
-                    assert_eq!((live.worker, live.relay), (worker, relay));
+                    assert_eq!(live.worker, worker);
+                    let (_, relayed) = live.relays.iter().find(|(id, _)| *id == relay).unwrap();
+                    let from = relayed.advertised;
                     self.expect_permission(&origin.tuple, peer);
                     let data = within(input, &payload);
                     self.count(0, data.len());
                     self.sent.push(Datagram {
-                        from: self.live[&origin.tuple].relayed.advertised,
+                        from,
                         to: peer,
                         data,
                         dont_fragment,
