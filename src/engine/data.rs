@@ -102,10 +102,10 @@ impl Engine {
             Verdict::Deny(_) => return self.drop(DropReason::PeerDenied),
         };
         let payload = data.offset..data.offset + data.value.len();
-        // Ignored where a datagram changes its IP version (RFC 8656 §13), honoured for a stream's (§15).
-        let is_translated = Family::of(&peer) != Family::of(&client.tuple.client());
-        let dont_fragment =
-            dont_fragment && (client.tuple.transport().is_stream() || !is_translated);
+        // From datagram to datagram it is for IPv4 on both sides, and ignored with IPv6 on either (RFC 8656 §13); a stream's
+        // is honoured always (§15).
+        let is_ipv4 = peer.is_ipv4() && client.tuple.client().is_ipv4();
+        let dont_fragment = dont_fragment && (client.tuple.transport().is_stream() || is_ipv4);
         self.relay_to_peer(now, slot, peer, scope, payload, dont_fragment)
     }
 

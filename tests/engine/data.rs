@@ -1,7 +1,7 @@
 //! Send indications to peers and Data indications from them.
 
-use crate::client::{Ask, Client, bind, permit, send};
-use crate::world::{World, address, peer};
+use crate::client::{Ask, Client, allocate, bind, permit, send};
+use crate::world::{World, address, peer, peer_v6};
 use hairpin::engine::Outcome;
 use hairpin::engine::counters::DropReason;
 use hairpin::wire::{AttributeType, Method};
@@ -81,6 +81,24 @@ fn t_send_08_dont_fragment_is_passed_on() {
         let ask = if before { ask } else { flag(ask) };
         client.tell(&mut world, &ask);
         assert!(world.take_sent()[0].dont_fragment);
+    }
+}
+
+#[test]
+fn t_xlat_05_dont_fragment_over_ipv6_counts_from_a_stream_only() {
+    let mut world = World::new();
+    let clients = [
+        (world.client(1), false),
+        (world.v6_client(2), false),
+        (world.tcp_client(3), true),
+    ];
+    for (mut client, is_honoured) in clients {
+        let reply = client.ask(&mut world, &allocate().family(2));
+        assert_eq!(reply.code(), 0);
+        client.ask(&mut world, &permit(&[peer_v6(1, 1)]));
+        let ask = send(peer_v6(1, 1), b"x").raw(AttributeType::DONT_FRAGMENT, b"");
+        client.tell(&mut world, &ask);
+        assert_eq!(world.take_sent()[0].dont_fragment, is_honoured);
     }
 }
 
