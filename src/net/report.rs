@@ -45,6 +45,7 @@ impl Limited {
 pub(super) struct Reporter {
     failures: Limited,
     sockets: Limited,
+    accept: Limited,
     receive: Limited,
 }
 
@@ -53,6 +54,7 @@ impl Reporter {
         Reporter {
             failures: Limited::a_minute(20),
             sockets: Limited::a_minute(1),
+            accept: Limited::a_minute(1),
             receive: Limited::a_minute(1),
         }
     }
@@ -108,7 +110,7 @@ impl Reporter {
     }
 
     pub fn accept_failed(&mut self, error: &std::io::Error) {
-        if let Some(suppressed) = self.sockets.allow() {
+        if let Some(suppressed) = self.accept.allow() {
             warn!(%error, suppressed, "a connection could not be accepted");
         }
     }
