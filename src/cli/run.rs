@@ -336,7 +336,7 @@ fn trial_text(server: &Server, relays: &[RelayAddress], servers: &IceServers) ->
          \x20   secrets = [\"a long random text\"]\n\n\
          \x20   [peers]\n\
          \x20   allow = [\"127.0.0.0/8\", \"192.168.0.0/16\"]\n\n\
-         start `hairpin -c FILE`, and get credentials with `hairpin credentials -c FILE`.\n",
+         Then start `hairpin -c FILE`, and make credentials with `hairpin credentials -c FILE`.\n",
         servers.to_json_pretty()
     );
     text

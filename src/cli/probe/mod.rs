@@ -35,7 +35,8 @@ pub const EXIT_NO_ANSWER: u8 = 3;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 A stun: URL is asked for this machine's address. With a turn: URL, two allocations are
-made as well, A and B, and packets go from A through the relay to B and back.
+made as well, A and B, and packets go from A through the relay to B and back. hairpin
+connects the two inside: its relay ports and its external address are not tested then.
 
 A turn: server needs credentials: a user name with a password, or the shared secret that
 ephemeral credentials are made of. Arguments win over HAIRPIN_PASSWORD, but other users
