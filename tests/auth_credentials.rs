@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use hairpin::auth::{
-    AuthFailure, AuthSettings, Authenticator, Credential, Secret, SettingsError, User,
-    mint_ephemeral,
+    AuthFailure, AuthSettings, Authenticator, Claimed, Credential, Secret, SettingsError,
+    SigningAlgorithm, User, mint_ephemeral, mint_ephemeral_with,
 };
+use hairpin::wire::integrity::userhash;
 use hairpin::wire::{
     AttributeType, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm, TransactionId,
     Writer,
@@ -33,6 +34,7 @@ fn settings(users: Vec<User>, secrets: &[&str]) -> AuthSettings {
         realm: REALM.into(),
         users,
         secrets: secrets.iter().map(|secret| Secret::from(*secret)).collect(),
+        ..AuthSettings::default()
     }
 }
 
@@ -346,6 +348,143 @@ fn a_configured_name_is_prepared_as_opaque_string() {
     );
 }
 
+/// A user of whom only digests are known.
+fn keyed(name: &str, md5: bool, sha256: bool) -> User {
+    User {
+        name: name.into(),
+        credential: Credential::Keys {
+            md5: md5.then(|| Secret::new([1; 16])),
+            sha256: sha256.then(|| Secret::new([2; 32])),
+        },
+    }
+}
+
+#[test]
+fn s_pwa_13_14_15_only_what_every_credential_can_serve_is_offered() {
+    use PasswordAlgorithm::{Md5, Sha256};
+    let offered = |users, secrets: &[&str]| authenticator(users, secrets).offer();
+    let nothing = offered(Vec::new(), &[]);
+    assert_eq!(nothing.algorithms(), [Sha256, Md5]);
+    assert!(!nothing.anonymity());
+    let password = offered(vec![user("alice", "s3cret")], &[]);
+    assert_eq!(password.algorithms(), [Sha256, Md5]);
+    assert!(password.anonymity());
+    let ephemeral = offered(Vec::new(), &["north"]);
+    assert_eq!(ephemeral.algorithms(), [Sha256, Md5]);
+    assert!(!ephemeral.anonymity());
+    // A client that hides its name could not use an ephemeral credential.
+    let both = offered(vec![user("alice", "s3cret")], &["north"]);
+    assert!(!both.anonymity());
+
+    let md5 = || keyed("old", true, false);
+    let sha256 = || keyed("new", false, true);
+    let alice = || user("alice", "s3cret");
+    assert_eq!(offered(vec![md5()], &[]).algorithms(), [Md5]);
+    assert_eq!(
+        offered(vec![md5(), alice()], &["north"]).algorithms(),
+        [Md5]
+    );
+    assert_eq!(offered(vec![sha256()], &[]).algorithms(), [Sha256]);
+    assert_eq!(offered(vec![sha256(), alice()], &[]).algorithms(), [Sha256]);
+    // Nothing suits both: each can still get in.
+    let mixed = offered(vec![md5(), sha256()], &[]);
+    assert_eq!(mixed.algorithms(), [Sha256, Md5]);
+}
+
+#[test]
+fn s_pwa_14_a_client_of_rfc_5389_needs_an_md5_key_and_settings_that_allow_it() {
+    let bytes = request(b"alice", "s3cret");
+    let with = |algorithms: &[PasswordAlgorithm]| {
+        Authenticator::new(AuthSettings {
+            algorithms: algorithms.to_vec(),
+            ..settings(
+                vec![user("alice", "s3cret"), keyed("new", false, true)],
+                &["north"],
+            )
+        })
+        .unwrap()
+    };
+    use PasswordAlgorithm::{Md5, Sha256};
+    // "new" keeps MD5 from being offered, but not from being used by those who have it.
+    for algorithms in [&[Sha256, Md5][..], &[Md5], &[]] {
+        let authenticator = with(algorithms);
+        assert!(whose(&authenticator, &bytes, NOW).is_ok(), "{algorithms:?}");
+        assert_eq!(
+            whose(&authenticator, &request(b"new", "s3cret"), NOW),
+            Err(AuthFailure::WrongPassword)
+        );
+    }
+    let (name, password) = mint_ephemeral(b"north", Some("bob"), NOW);
+    for bytes in [bytes, request(name.as_bytes(), &password)] {
+        assert_eq!(
+            whose(&with(&[Sha256]), &bytes, NOW),
+            Err(AuthFailure::Algorithm)
+        );
+    }
+}
+
+#[test]
+fn s_pwa_11_12_13_a_userhash_finds_its_user_where_it_is_offered() {
+    let hash = userhash(b"alice", REALM);
+    assert_eq!(
+        hash.to_vec(),
+        hex("435b7933096a304d3c734cfb833ec9075bd47ab1c0160321aed31c06a8c7009e")
+    );
+    let key = Key::long_term(PasswordAlgorithm::Sha256, b"alice", REALM, b"s3cret");
+    let bytes = signed(b"", &key, Mac::Sha256);
+    let message = Message::parse(&bytes).unwrap();
+    let ask = |authenticator: &Authenticator, hash| {
+        let algorithm = PasswordAlgorithm::Sha256;
+        authenticator
+            .verify_claim(algorithm, &message, Claimed::Hash(hash), NOW)
+            .map(|verified| verified.username.to_string())
+    };
+    let users = || vec![user("alice", "s3cret"), user("bob", "hunter2")];
+    let anonymous = authenticator(users(), &[]);
+    assert_eq!(ask(&anonymous, &hash), Ok("alice".into()));
+    let bob = userhash(b"bob", REALM);
+    assert_eq!(ask(&anonymous, &bob), Err(AuthFailure::WrongPassword));
+    let nobody = userhash(b"nobody", REALM);
+    assert_eq!(ask(&anonymous, &nobody), Err(AuthFailure::UnknownUser));
+    let other_realm = userhash(b"alice", "example.com");
+    assert_eq!(ask(&anonymous, &other_realm), Err(AuthFailure::UnknownUser));
+    let named = authenticator(users(), &["north"]);
+    assert_eq!(ask(&named, &hash), Err(AuthFailure::UnknownUser));
+}
+
+#[test]
+fn the_userhash_of_appendix_b_1_is_right() {
+    let name = "\u{30de}\u{30c8}\u{30ea}\u{30c3}\u{30af}\u{30b9}";
+    assert_eq!(
+        userhash(name.as_bytes(), REALM).to_vec(),
+        hex("4a3cf38fef6992bda952c6780417da0f24819415569e60b205c46e41407f1704")
+    );
+}
+
+#[test]
+fn ephemeral_credentials_signed_with_hmac_sha256_are_genuine_beside_those_with_sha1() {
+    let authenticator = authenticator(Vec::new(), &["new", "north"]);
+    let mint = |signing| mint_ephemeral_with(signing, b"north", Some("alice"), 1_893_456_000);
+    let (name, sha1) = mint(SigningAlgorithm::Sha1);
+    assert_eq!(sha1, "MME/7rvfb/gOjpkB59+7AxlCLvk=");
+    let (_, sha256) = mint(SigningAlgorithm::Sha256);
+    assert_eq!(sha256, "6rRxN1t/MtBZJaGTXy4fG+SuzTOSjkcaxKMlNMbjuaU=");
+    for password in [sha1, sha256] {
+        let bytes = request(name.as_bytes(), &password);
+        assert_eq!(whose(&authenticator, &bytes, NOW), names(&name, "alice"));
+        let expired = whose(&authenticator, &bytes, 1_893_456_001);
+        assert_eq!(expired, Err(AuthFailure::Expired));
+    }
+    let short = request(
+        name.as_bytes(),
+        "6rRxN1t/MtBZJaGTXy4fG+SuzTOSjkcaxKMlNMbjuaU="[..28].as_ref(),
+    );
+    assert_eq!(
+        whose(&authenticator, &short, NOW),
+        Err(AuthFailure::WrongPassword)
+    );
+}
+
 #[test]
 fn settings_that_cannot_work_are_refused_by_name() {
     let refusal = |settings| Authenticator::new(settings).unwrap_err();
@@ -416,7 +555,8 @@ fn failures_have_stable_names() {
             "unknown_user",
             "expired",
             "wrong_password",
-            "malformed_name"
+            "malformed_name",
+            "algorithm"
         ]
     );
 }

@@ -4,8 +4,18 @@
 //! found the attributes that must be there and checks the nonce afterwards, in the order of RFC 8489 §9.2.4.
 //!
 //! Whoever guesses must not learn from an answer how near the guess was. So every failure costs the same: the
-//! integrity is computed for two keys of a user, real or not, and for one key of each shared secret; and it is the
+//! integrity is computed for two keys of a user, real or not, and for two keys of each shared secret; and it is the
 //! same on the wire, a 401. Only the operator is told which [`AuthFailure`] it was.
+//!
+//! # What is offered
+//! A challenge is written before anyone knows who asks, so its [`Offer`] is one for the whole realm: of the algorithms in
+//! the settings those that every credential has a key for, so that no client picks one that fails. A user with an
+//! `md5_key` alone thus keeps SHA-256 from everybody; where no algorithm suits all users, all of the settings' are
+//! offered. A client of RFC 5389 names no algorithm and is taken to use MD5, offered or not, as long as the settings
+//! have MD5 (or nothing at all).
+//!
+//! USERHASH is offered where there are users and no shared secrets: an ephemeral user name is not known before it is
+//! used, so it cannot be found by its digest, and a client that trusts the offer would fail.
 //!
 //! Its main types are [`Authenticator`] and [`Verified`].
 
@@ -14,7 +24,8 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::ephemeral::{self, NoClaim, Signer};
+use super::ephemeral::{self, NoClaim, Signer, SigningAlgorithm};
+use super::offer::Offer;
 use super::secret::Secret;
 use super::users::{Keys, User, Users};
 use crate::wire::{Authenticated, Key, Message, PasswordAlgorithm, strings};
@@ -28,6 +39,29 @@ pub struct AuthSettings {
     pub users: Vec<User>,
     /// Shared secrets of ephemeral credentials; several while one replaces another.
     pub secrets: Vec<Secret>,
+    /// The password algorithms that may be offered, in the order of preference. Without MD5, clients of RFC 5389 are
+    /// refused; without any, nothing is offered and MD5 is used, as RFC 5389 has it.
+    pub algorithms: Vec<PasswordAlgorithm>,
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            realm: String::new(),
+            users: Vec::new(),
+            secrets: Vec::new(),
+            algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
+        }
+    }
+}
+
+/// Who a request says it is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed<'a> {
+    /// The value of USERNAME.
+    Name(&'a [u8]),
+    /// The value of USERHASH.
+    Hash(&'a [u8; 32]),
 }
 
 /// Why settings cannot be used.
@@ -68,15 +102,19 @@ pub enum AuthFailure {
     /// The user name is not UTF-8, or its expiry is not a time.
     #[error("malformed user name")]
     MalformedName,
+    /// The settings do not allow the password algorithm: a client of RFC 5389 where MD5 is switched off.
+    #[error("the password algorithm is not allowed")]
+    Algorithm,
 }
 
 impl AuthFailure {
     /// Every failure, for a metric that starts at zero.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::UnknownUser,
         Self::Expired,
         Self::WrongPassword,
         Self::MalformedName,
+        Self::Algorithm,
     ];
 
     /// Stable name in snake case, for a metric label.
@@ -86,6 +124,7 @@ impl AuthFailure {
             Self::Expired => "expired",
             Self::WrongPassword => "wrong_password",
             Self::MalformedName => "malformed_name",
+            Self::Algorithm => "algorithm",
         }
     }
 }
@@ -95,11 +134,13 @@ impl AuthFailure {
 pub struct Verified<'a> {
     /// The request, showing only what its integrity covers.
     pub request: Authenticated<'a>,
-    /// The user name of the request.
+    /// The user name of the request, or of the user whose digest it gave.
     pub username: Arc<str>,
     /// What quotas count by: of an ephemeral `expiry:user` the user, so that a new expiry gives no new quota; else the
     /// whole name.
     pub quota_name: Arc<str>,
+    /// Of an ephemeral `expiry:user` the user, if there is one.
+    pub user_part: Option<Arc<str>>,
     /// The key the integrity was made with. It makes the integrity of the response, and verifies later requests of the
     /// same allocation: those stay valid when the credential expires.
     pub key: Key,
@@ -112,6 +153,8 @@ pub struct Authenticator {
     realm: String,
     users: Users,
     signers: Vec<Signer>,
+    algorithms: Vec<PasswordAlgorithm>,
+    offer: Offer,
     /// Keys that nobody has, checked in place of those of a user who does not exist.
     nobody: Keys,
 }
@@ -126,6 +169,7 @@ impl Authenticator {
             realm,
             users,
             secrets,
+            algorithms,
         } = settings;
         // 127 characters are RFC 8489's limit (§14.9); counting bytes stays below it.
         let realm = strings::opaque(&realm)
@@ -146,8 +190,18 @@ impl Authenticator {
             let random: [u8; 32] = rand::random();
             Key::long_term(PasswordAlgorithm::Md5, b"", &realm, &random)
         });
+        let suits_all = |algorithm: &PasswordAlgorithm| users.all_have(*algorithm);
+        let anonymity = users.len() > 0 && secrets.is_empty();
+        let offer = if algorithms.iter().any(suits_all) {
+            let suitable: Vec<_> = algorithms.iter().copied().filter(suits_all).collect();
+            Offer::new(&suitable, anonymity)
+        } else {
+            Offer::new(&algorithms, anonymity)
+        };
         Ok(Self {
             users,
+            algorithms,
+            offer,
             signers: secrets
                 .iter()
                 .map(|secret| Signer::new(secret.expose().as_bytes()))
@@ -165,6 +219,19 @@ impl Authenticator {
     /// Whether there is anyone whose request could be genuine.
     pub fn has_credentials(&self) -> bool {
         self.users.len() > 0 || !self.signers.is_empty()
+    }
+
+    /// What challenges tell clients they may use.
+    pub fn offer(&self) -> Offer {
+        self.offer
+    }
+
+    /// Whether a request may be made with a key of an algorithm.
+    fn allows(&self, algorithm: PasswordAlgorithm) -> bool {
+        match self.algorithms.as_slice() {
+            [] => algorithm == PasswordAlgorithm::Md5,
+            some => some.contains(&algorithm),
+        }
     }
 
     /// Verifies the integrity of `request` for `username`, the value of its USERNAME attribute, with a key made by MD5:
@@ -192,9 +259,33 @@ impl Authenticator {
         username: &[u8],
         unix_now: u64,
     ) -> Result<Verified<'a>, AuthFailure> {
-        let name = std::str::from_utf8(username).ok();
-        let user = name.and_then(|name| self.users.get(name));
-        let user_keys = user.and_then(|user| user.keys(algorithm));
+        self.verify_claim(algorithm, request, Claimed::Name(username), unix_now)
+    }
+
+    /// Like [`verify_with`](Self::verify_with), for a request that may have USERHASH in place of USERNAME. Where
+    /// USERHASH is not offered, everyone is unknown by it.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_claim<'a>(
+        &self,
+        algorithm: PasswordAlgorithm,
+        request: &Message<'a>,
+        claimed: Claimed<'_>,
+        unix_now: u64,
+    ) -> Result<Verified<'a>, AuthFailure> {
+        let (bytes, name) = match claimed {
+            Claimed::Name(bytes) => (bytes, std::str::from_utf8(bytes).ok()),
+            Claimed::Hash(hash) => (hash.as_slice(), None),
+        };
+        let user = match claimed {
+            Claimed::Name(_) => name.and_then(|name| self.users.get(name)),
+            Claimed::Hash(hash) => self.users.by_hash(hash).filter(|_| self.offer.anonymity()),
+        };
+        let allowed = self.allows(algorithm);
+        let user_keys = user
+            .and_then(|user| user.keys(algorithm))
+            .filter(|_| allowed);
 
         // From here to the last key nothing depends on what was found, unless it is a success.
         let mut genuine = None;
@@ -208,19 +299,29 @@ impl Authenticator {
                 request,
                 username: Arc::clone(&user.name),
                 quota_name: Arc::clone(&user.name),
+                user_part: None,
                 key,
                 expires_at: None,
             });
         }
         let mut signed = None;
         for signer in &self.signers {
-            let key = signer.key(algorithm, username, &self.realm);
-            let checked = check(request, &key);
-            signed = signed.or(checked);
+            for signing in SigningAlgorithm::ALL {
+                let key = signer.key(signing, algorithm, bytes, &self.realm);
+                let checked = check(request, &key);
+                signed = signed.or(checked);
+            }
         }
 
+        if !allowed {
+            return Err(AuthFailure::Algorithm);
+        }
         let Some(name) = name else {
-            return Err(AuthFailure::MalformedName);
+            return Err(match claimed {
+                Claimed::Name(_) => AuthFailure::MalformedName,
+                Claimed::Hash(_) if user.is_some() => AuthFailure::WrongPassword,
+                Claimed::Hash(_) => AuthFailure::UnknownUser,
+            });
         };
         let claim = ephemeral::claim(name);
         if let (Some((key, request)), Ok(claim)) = (signed, claim) {
@@ -232,6 +333,10 @@ impl Authenticator {
             return Ok(Verified {
                 request,
                 username,
+                user_part: claim
+                    .user
+                    .filter(|user| !user.is_empty())
+                    .map(|_| Arc::clone(&quota_name)),
                 quota_name,
                 key,
                 expires_at: Some(claim.expiry),
@@ -272,6 +377,7 @@ mod tests {
 
     use super::*;
     use crate::auth::{Credential, mint_ephemeral};
+    use crate::wire::integrity::userhash;
     use crate::wire::{Class, Mac, MessageType, Method, TransactionId, Writer};
 
     thread_local! {
@@ -283,18 +389,31 @@ mod tests {
         for secrets in 0..3_u32 {
             let authenticator = Authenticator::new(AuthSettings {
                 realm: "example.org".into(),
-                users: vec![User {
-                    name: "alice".into(),
-                    credential: Credential::Password("s3cret".into()),
-                }],
+                users: vec![
+                    User {
+                        name: "alice".into(),
+                        credential: Credential::Password("s3cret".into()),
+                    },
+                    User {
+                        name: "keyed".into(),
+                        credential: Credential::Keys {
+                            md5: Some(Secret::new([1; 16])),
+                            sha256: None,
+                        },
+                    },
+                ],
                 secrets: (0..secrets)
                     .map(|number| Secret::new(format!("north{number}")))
                     .collect(),
+                ..AuthSettings::default()
             })
             .unwrap();
             let (expired, password) = mint_ephemeral(b"north0", Some("bob"), 1);
-            let attempts: [(&[u8], &str); 7] = [
+            let alice = userhash(b"alice", "example.org");
+            let nobody = userhash(b"nobody", "example.org");
+            let attempts: [(&[u8], &str); 8] = [
                 (b"alice", "wrong"),
+                (b"keyed", "wrong"),
                 (b"nobody", "s3cret"),
                 (expired.as_bytes(), &password),
                 (b"4000000000:bob", "wrong"),
@@ -302,27 +421,34 @@ mod tests {
                 (b"\xff\xfe", "s3cret"),
                 (b"", ""),
             ];
-            for (username, password) in attempts {
-                let key = Key::long_term(
-                    PasswordAlgorithm::Md5,
-                    username,
-                    authenticator.realm(),
-                    password.as_bytes(),
-                );
-                for mac in [Mac::Sha1, Mac::Sha256] {
-                    let mut buffer = [0; 256];
-                    let kind = MessageType {
-                        method: Method::ALLOCATE,
-                        class: Class::Request,
-                    };
-                    let length = Writer::new(&mut buffer, kind, TransactionId([7; 12]))
-                        .integrity(mac, &key)
-                        .finish()
-                        .unwrap();
-                    let request = Message::parse(&buffer[..length]).unwrap();
-                    CHECKS.set(0);
-                    assert!(authenticator.verify(&request, username, 2).is_err());
-                    assert_eq!(CHECKS.get(), 2 + secrets, "{username:?}");
+            let claims = attempts
+                .iter()
+                .map(|(name, password)| (Claimed::Name(name), *name, *password))
+                .chain([&alice, &nobody].map(|hash| (Claimed::Hash(hash), &b"alice"[..], "wrong")));
+            for (claimed, username, password) in claims {
+                for algorithm in [PasswordAlgorithm::Md5, PasswordAlgorithm::Sha256] {
+                    let key = Key::long_term(
+                        algorithm,
+                        username,
+                        authenticator.realm(),
+                        password.as_bytes(),
+                    );
+                    for mac in [Mac::Sha1, Mac::Sha256] {
+                        let mut buffer = [0; 256];
+                        let kind = MessageType::new(Method::ALLOCATE, Class::Request);
+                        let length = Writer::new(&mut buffer, kind, TransactionId([7; 12]))
+                            .integrity(mac, &key)
+                            .finish()
+                            .unwrap();
+                        let request = Message::parse(&buffer[..length]).unwrap();
+                        CHECKS.set(0);
+                        assert!(
+                            authenticator
+                                .verify_claim(algorithm, &request, claimed, 2)
+                                .is_err()
+                        );
+                        assert_eq!(CHECKS.get(), 2 + 2 * secrets, "{claimed:?}");
+                    }
                 }
             }
         }

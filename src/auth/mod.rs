@@ -4,17 +4,21 @@
 //! authenticated client may do (the policy room). Nothing here reads a clock or keeps state for a client; time
 //! and random numbers are passed in.
 //!
-//! Its main types are [`NonceKeys`], which makes and checks nonces without remembering them, and [`Authenticator`],
-//! which finds out whose request it is.
+//! Its main types are [`NonceKeys`], which makes and checks nonces without remembering them, [`Offer`], what a challenge
+//! tells a client it may use, and [`Authenticator`], which finds out whose request it is.
 
 mod authenticator;
 mod ephemeral;
 mod nonce;
+mod offer;
 pub mod secret;
 mod users;
 
-pub use authenticator::{AuthFailure, AuthSettings, Authenticator, SettingsError, Verified};
-pub use ephemeral::mint_ephemeral;
-pub use nonce::{Nonce, NonceKeys, NonceVerdict};
+pub use authenticator::{
+    AuthFailure, AuthSettings, Authenticator, Claimed, SettingsError, Verified,
+};
+pub use ephemeral::{SigningAlgorithm, mint_ephemeral, mint_ephemeral_with};
+pub use nonce::{Nonce, NonceKeys, NonceScope, NonceVerdict};
+pub use offer::Offer;
 pub use secret::Secret;
 pub use users::{Credential, User};

@@ -1,7 +1,9 @@
 //! Users named in the configuration.
 //!
 //! Passwords are turned into keys when the settings are taken over and dropped; only keys stay (RFC 8656 §6).
-//! Both password algorithms are kept. Whether a request is genuine is decided in [`super::Authenticator`].
+//! Both password algorithms are kept. A user is found by name, or by the digest of the name that a client sends which
+//! does not want to show it (USERHASH, RFC 8489 §14.4); finding a digest says nothing about a password. Whether a request
+//! is genuine is decided in [`super::Authenticator`].
 //!
 //! Its main types are [`User`] and `Users`.
 
@@ -12,6 +14,7 @@ use ahash::RandomState;
 
 use super::authenticator::SettingsError;
 use super::secret::Secret;
+use crate::wire::integrity::userhash;
 use crate::wire::{Key, PasswordAlgorithm, strings};
 
 /// A user with a credential that does not expire.
@@ -58,28 +61,47 @@ impl Entry {
     }
 }
 
-/// All users of one realm, by prepared name.
-pub(super) struct Users(HashMap<Arc<str>, Entry, RandomState>);
+/// All users of one realm.
+pub(super) struct Users {
+    /// By prepared name.
+    by_name: HashMap<Arc<str>, Entry, RandomState>,
+    by_hash: HashMap<[u8; 32], Arc<str>, RandomState>,
+}
 
 impl Users {
     /// Takes over the users of `realm`, which is prepared already.
     pub fn new(users: Vec<User>, realm: &str, hasher: RandomState) -> Result<Self, SettingsError> {
-        let mut entries = HashMap::with_capacity_and_hasher(users.len(), hasher);
+        let mut by_name = HashMap::with_capacity_and_hasher(users.len(), hasher.clone());
+        let mut by_hash = HashMap::with_capacity_and_hasher(users.len(), hasher);
         for user in users {
             let entry = entry(&user, realm)?;
-            if entries.insert(Arc::clone(&entry.name), entry).is_some() {
+            let hash = userhash(entry.name.as_bytes(), realm);
+            by_hash.insert(hash, Arc::clone(&entry.name));
+            if by_name.insert(Arc::clone(&entry.name), entry).is_some() {
                 return Err(SettingsError::DuplicateUser(user.name));
             }
         }
-        Ok(Self(entries))
+        Ok(Self { by_name, by_hash })
     }
 
     pub fn get(&self, name: &str) -> Option<&Entry> {
-        self.0.get(name)
+        self.by_name.get(name)
+    }
+
+    /// The user of a USERHASH.
+    pub fn by_hash(&self, hash: &[u8; 32]) -> Option<&Entry> {
+        self.get(self.by_hash.get(hash)?)
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.by_name.len()
+    }
+
+    /// Whether every user has a key of an algorithm.
+    pub fn all_have(&self, algorithm: PasswordAlgorithm) -> bool {
+        self.by_name
+            .values()
+            .all(|user| user.keys(algorithm).is_some())
     }
 }
 

@@ -132,10 +132,14 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
         realm: auth.realm.clone(),
         users: auth.users.clone(),
         secrets: auth.secrets.clone(),
+        ..AuthSettings::default()
     })
     .map_err(fatal)?;
     let rules = Rules {
         authenticator,
+        match_user_part: false,
+        redirect: engine::Redirect::default(),
+        classic_binding: false,
         nonces: NonceKeys::new(random_seed().map_err(fatal)?, seconds(auth.nonce_lifetime)),
         filter: filter(settings, relays),
         default_lifetime: seconds(settings.allocation.default_lifetime),

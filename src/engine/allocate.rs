@@ -4,10 +4,10 @@
 //! address the pool chose, and is answered from [`Engine::relay_opened`].
 
 use super::allocation::{Allocation, Channels, Permissions, Relay, Relays};
+use super::authenticate::Authorized;
 use super::counters::RefusalReason;
 use super::outcome::{AllocationId, OpenRelay, Opened, RelayError, RelayId, Ticket, Usage};
 use super::relays::{Owner, PortWish, RelayedAddress, ReservationToken};
-use super::requests::Authorized;
 use super::respond::Asked;
 use super::timers::Slot;
 use super::{ClientPath, Engine, Event, Now, Outcome};
@@ -30,6 +30,7 @@ pub(super) struct Pending {
     client: ClientPath,
     asked: Asked,
     user: Arc<str>,
+    user_part: Option<Arc<str>>,
     key: Key,
     lifetime: u32,
     wish: PortWish,
@@ -174,6 +175,9 @@ impl Engine {
             }
             return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
         }
+        if let Some(elsewhere) = self.redirect(now, client, request, reply) {
+            return elsewhere;
+        }
         match self.begin(now, client, request) {
             Ok(pending) => self.advance(now, pending, reply),
             Err(code) => self.fail_with(&request.asked, code, reply, |writer| {
@@ -237,6 +241,7 @@ impl Engine {
             client: *client,
             asked: request.asked,
             user: request.user.clone(),
+            user_part: request.user_part.clone(),
             key: request.key,
             lifetime: self.rules().lifetime(wanted.lifetime),
             wish,
@@ -387,6 +392,7 @@ impl Engine {
             id,
             client: pending.client,
             user: pending.user.clone(),
+            user_part: pending.user_part,
             key: pending.key,
             created_by: pending.asked.transaction,
             created: now_instant,

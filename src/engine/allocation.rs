@@ -231,6 +231,8 @@ pub(super) struct Allocation {
     pub id: AllocationId,
     pub client: ClientPath,
     pub user: Arc<str>,
+    /// Of an ephemeral `expiry:user` the user, where there is one.
+    pub user_part: Option<Arc<str>>,
     /// The key of the credential, so that later requests need no look-up and an ephemeral credential that expires
     /// meanwhile does not end a call.
     pub key: Key,

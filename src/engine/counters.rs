@@ -88,6 +88,13 @@ reasons! {
     AuthFailureReason {
         /// USERNAME, REALM or NONCE is missing beside an integrity attribute.
         Incomplete => "incomplete",
+        /// USERNAME and USERHASH at once, or a USERHASH that is not 32 bytes long.
+        MalformedUserHash => "malformed_user_hash",
+        /// PASSWORD-ALGORITHM or PASSWORD-ALGORITHMS is missing beside the other, not what was offered, or unknown:
+        /// somebody may have tampered with the challenge.
+        BadAlgorithms => "bad_algorithms",
+        /// The settings do not allow the password algorithm, or none was named and they do not allow MD5.
+        AlgorithmNotAllowed => "algorithm_not_allowed",
         /// Another realm than the server's.
         WrongRealm => "wrong_realm",
         /// Nobody of that name, and no ephemeral user name either.

@@ -12,17 +12,21 @@
 //! attribute covers; one function makes an allocation and one judges a peer; every refusal has a reason that is
 //! counted.
 //!
-//! Its parts: `requests` authenticates and answers, `allocate` makes allocations, `data` relays, [`relays`] knows the
-//! ports of the whole server, [`counters`] is what operators see.
+//! Its parts: `requests` answers, once `authenticate` has found out who asks, `allocate` makes allocations, `redirect`
+//! sends clients elsewhere, `classic` speaks to clients from before RFC 5389, `data` relays, [`relays`] knows the ports of
+//! the whole server, [`counters`] is what operators see.
 
 #![deny(clippy::indexing_slicing)]
 
 mod allocate;
 mod allocation;
+mod authenticate;
+mod classic;
 pub mod counters;
 mod data;
 pub mod outcome;
 pub mod path;
+mod redirect;
 pub mod relays;
 mod requests;
 mod respond;
@@ -36,6 +40,7 @@ pub use outcome::{
     Outcome, RelayError, RelayId, Route, Ticket, ToClient, ToWorker, Usage, WorkerId,
 };
 pub use path::{ClientPath, FiveTuple, Link, Transport};
+pub use redirect::{Alternate, Redirect};
 pub use relays::{RelayAddress, RelayPool, RelayedAddress};
 pub use time::{Instant, Now};
 
@@ -64,6 +69,13 @@ pub struct Rules {
     pub authenticator: Authenticator,
     /// The nonces clients are challenged with.
     pub nonces: NonceKeys,
+    /// Whether an ephemeral `expiry:user` with another expiry is the same user for an allocation: a Refresh with a
+    /// renewed credential is then not refused with 441.
+    pub match_user_part: bool,
+    /// Where clients are sent that ask for an allocation.
+    pub redirect: Redirect,
+    /// Whether Binding requests of RFC 3489 are answered, over UDP.
+    pub classic_binding: bool,
     /// Which peers may be relayed to.
     pub filter: PeerFilter,
     /// The lifetime of an allocation that asks for none or for less, in seconds (RFC 8656 §7.2: 600).

@@ -1,39 +1,15 @@
-//! STUN messages from clients: sorted, authenticated, checked in the order of the RFCs, and answered.
+//! STUN messages from clients: sorted, checked in the order of the RFCs, and answered.
 
 use super::allocation::{Relay, Scope};
+use super::authenticate::Authorized;
 use super::counters::{AuthFailureReason, DropReason, RefusalReason};
-use super::outcome::AuthenticationFailed;
 use super::respond::Asked;
 use super::timers::Slot;
-use super::{ClientPath, CloseReason, Engine, Event, Instant, Now, Outcome};
-use crate::auth::{AuthFailure, NonceVerdict};
+use super::{ClientPath, CloseReason, Engine, Instant, Now, Outcome};
 use crate::policy::{Rule, Verdict};
 use crate::wire::attribute::{Family, Malformed};
-use crate::wire::{
-    AttributeType, Authenticated, ChannelNumber, Class, ErrorCode, Key, Message, Method,
-};
-use rand::Rng;
+use crate::wire::{AttributeType, ChannelNumber, Class, ErrorCode, Message, Method, ParseError};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-
-/// A request whose sender is known.
-#[derive(Debug)]
-pub(super) struct Authorized<'m> {
-    pub message: Authenticated<'m>,
-    pub asked: Asked,
-    pub user: Arc<str>,
-    /// The name quotas go by.
-    pub quota_name: Arc<str>,
-    pub key: Key,
-}
-
-/// Why a request is not authenticated, as the client is told.
-enum Challenge {
-    /// 400, without realm and nonce.
-    Bad,
-    /// 401 or 438, with both.
-    Again(ErrorCode),
-}
 
 impl Engine {
     pub(super) fn stun(
@@ -43,8 +19,10 @@ impl Engine {
         input: &[u8],
         reply: &mut [u8],
     ) -> Outcome {
-        let Ok(message) = Message::parse(input) else {
-            return self.drop(DropReason::Malformed);
+        let message = match Message::parse(input) {
+            Ok(message) => message,
+            Err(ParseError::NoCookie) => return self.classic(client, input, reply),
+            Err(_) => return self.drop(DropReason::Malformed),
         };
         match (message.method(), message.class()) {
             (
@@ -103,13 +81,10 @@ impl Engine {
         if message.method() == Method::ALLOCATE {
             return self.allocate(now, client, slot, &request, reply);
         }
-        let Some((slot, owner)) = slot.and_then(|slot| {
-            let allocation = self.allocations.get(slot as usize)?;
-            Some((slot, &allocation.user))
-        }) else {
+        let Some(slot) = slot else {
             return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
         };
-        if *owner != request.user {
+        if !self.is_owner(slot, &request) {
             self.report_failure(client, &request.user, AuthFailureReason::WrongUser);
             return self.fail(&request.asked, ErrorCode::WrongCredentials, reply);
         }
@@ -118,145 +93,6 @@ impl Engine {
             Method::CREATE_PERMISSION => self.create_permission(now, slot, &request, reply),
             _ => self.channel_bind(now, slot, &request, reply),
         }
-    }
-
-    /// The order of RFC 8489 §9.2.4: first what is missing, then who it is, then the integrity, and only then whether
-    /// the nonce is still good.
-    fn authenticate<'m>(
-        &mut self,
-        now: Now,
-        client: &ClientPath,
-        slot: Option<Slot>,
-        message: &Message<'m>,
-    ) -> Result<Authorized<'m>, Challenge> {
-        if message.mac().is_none() {
-            self.counters.challenges.add(1);
-            return Err(Challenge::Again(ErrorCode::Unauthenticated));
-        }
-        let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
-        let (Some(username), Some(realm), Some(nonce)) = (
-            value(AttributeType::USERNAME),
-            value(AttributeType::REALM),
-            value(AttributeType::NONCE),
-        ) else {
-            self.counters.auth_failure(AuthFailureReason::Incomplete);
-            return Err(Challenge::Bad);
-        };
-
-        let request = match self.verify(now, slot, message, username) {
-            // The key contains the realm, so another one cannot verify; only the operator learns the difference.
-            Ok(request) if realm == self.rules().authenticator.realm().as_bytes() => request,
-            outcome => {
-                let reason = match outcome {
-                    _ if realm != self.rules().authenticator.realm().as_bytes() => {
-                        AuthFailureReason::WrongRealm
-                    }
-                    Err(AuthFailure::UnknownUser) => AuthFailureReason::UnknownUser,
-                    Err(AuthFailure::MalformedName) => AuthFailureReason::MalformedUser,
-                    Err(AuthFailure::Expired) => AuthFailureReason::Expired,
-                    Err(AuthFailure::WrongPassword) | Ok(_) => AuthFailureReason::WrongPassword,
-                };
-                self.report_failure(client, &String::from_utf8_lossy(username), reason);
-                return Err(Challenge::Again(ErrorCode::Unauthenticated));
-            }
-        };
-
-        let rules = self.rules();
-        let verdict = rules.nonces.check(
-            now.instant.as_millis() / 1000,
-            client.tuple.client(),
-            client.tuple.transport() as u8,
-            rules.authenticator.realm(),
-            nonce,
-        );
-        if verdict != NonceVerdict::Fresh {
-            self.counters.auth_failure(AuthFailureReason::StaleNonce);
-            return Err(Challenge::Again(ErrorCode::StaleNonce));
-        }
-        Ok(request)
-    }
-
-    /// Checks the integrity: with the key of the 5-tuple's allocation where the user is the same, else with the
-    /// sources of credentials. The first way keeps a call alive whose ephemeral credential expires meanwhile.
-    fn verify<'m>(
-        &self,
-        now: Now,
-        slot: Option<Slot>,
-        message: &Message<'m>,
-        username: &[u8],
-    ) -> Result<Authorized<'m>, AuthFailure> {
-        if let Some(allocation) = slot.and_then(|slot| self.allocations.get(slot as usize))
-            && allocation.user.as_bytes() == username
-            && let Some(authenticated) = message.authenticate(&allocation.key)
-        {
-            return Ok(Authorized {
-                message: authenticated,
-                asked: Asked::signed(&authenticated, allocation.key),
-                user: allocation.user.clone(),
-                quota_name: allocation.user.clone(),
-                key: allocation.key,
-            });
-        }
-        let authenticator = &self.rules().authenticator;
-        let verified = authenticator.verify(message, username, now.unix)?;
-        Ok(Authorized {
-            message: verified.request,
-            asked: Asked::signed(&verified.request, verified.key),
-            user: verified.username,
-            quota_name: verified.quota_name,
-            key: verified.key,
-        })
-    }
-
-    fn report_failure(&mut self, client: &ClientPath, user: &str, reason: AuthFailureReason) {
-        self.counters.auth_failure(reason);
-        let user = user
-            .chars()
-            .take(64)
-            .map(|c| {
-                if c.is_control() {
-                    char::REPLACEMENT_CHARACTER
-                } else {
-                    c
-                }
-            })
-            .collect();
-        self.events.push_back(Event::AuthenticationFailed(Box::new(
-            AuthenticationFailed {
-                client: client.tuple,
-                user,
-                reason,
-            },
-        )));
-    }
-
-    fn challenge(
-        &mut self,
-        now: Now,
-        client: &ClientPath,
-        message: &Message<'_>,
-        challenge: &Challenge,
-        reply: &mut [u8],
-    ) -> Outcome {
-        let asked = Asked::unsigned(message);
-        let code = match challenge {
-            Challenge::Bad => return self.fail(&asked, ErrorCode::BadRequest, reply),
-            Challenge::Again(code) => *code,
-        };
-        let salt = self.rng.next_u32();
-        let rules = self.shared.rules.clone();
-        let realm = rules.authenticator.realm();
-        let nonce = rules.nonces.mint(
-            now.instant.as_millis() / 1000,
-            client.tuple.client(),
-            client.tuple.transport() as u8,
-            realm,
-            salt,
-        );
-        self.fail_with(&asked, code, reply, |writer| {
-            writer.attribute(AttributeType::REALM, realm.as_bytes());
-            writer.attribute(AttributeType::NONCE, nonce.as_bytes());
-        })
     }
 
     /// 420 where the request needs something this server does not understand (RFC 8489 §6.3.1).
@@ -521,6 +357,8 @@ pub(super) fn is_understood(kind: AttributeType) -> bool {
                 | AttributeType::REQUESTED_TRANSPORT
                 | AttributeType::DONT_FRAGMENT
                 | AttributeType::MESSAGE_INTEGRITY_SHA256
+                | AttributeType::PASSWORD_ALGORITHM
+                | AttributeType::USERHASH
                 | AttributeType::XOR_MAPPED_ADDRESS
                 | AttributeType::TIMER_VAL
                 | AttributeType::RESERVATION_TOKEN
@@ -531,7 +369,7 @@ pub(super) fn is_understood(kind: AttributeType) -> bool {
 }
 
 /// Whether an answer may go to an address: not to port 0, nor to many hosts at once.
-fn may_be_answered(client: SocketAddr) -> bool {
+pub(super) fn may_be_answered(client: SocketAddr) -> bool {
     let to_one_host = match client.ip() {
         IpAddr::V4(ip) => !(ip.is_multicast() || ip.is_broadcast() || ip.is_unspecified()),
         IpAddr::V6(ip) => !(ip.is_multicast() || ip.is_unspecified()),

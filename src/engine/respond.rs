@@ -13,7 +13,9 @@ pub(super) struct Asked {
     pub method: Method,
     pub transaction: TransactionId,
     fingerprint: bool,
-    /// How to sign: with the request's own attribute and key, once it is authenticated.
+    /// RFC 7982: which transmission of the request this is, if it counts them.
+    transmission: Option<u8>,
+    /// How to sign, once it is authenticated.
     signature: Option<(Mac, Key)>,
 }
 
@@ -24,14 +26,22 @@ impl Asked {
             method: message.method(),
             transaction: message.transaction(),
             fingerprint: message.has_fingerprint(),
+            transmission: message
+                .attribute(AttributeType::TRANSACTION_TRANSMIT_COUNTER)
+                .and_then(|attribute| attribute.transmit_count().ok()),
             signature: None,
         }
     }
 
-    /// An authenticated request.
+    /// An authenticated request. A client that names its password algorithm is one of RFC 8489 and gets
+    /// MESSAGE-INTEGRITY-SHA256; to any other it would be unknown, whatever it sent (RFC 8489 §9.2.4).
     pub fn signed(message: &Authenticated<'_>, key: Key) -> Self {
+        let mac = match message.attribute(AttributeType::PASSWORD_ALGORITHM) {
+            Some(_) => Mac::Sha256,
+            None => Mac::Sha1,
+        };
         Asked {
-            signature: Some((message.verified_by(), key)),
+            signature: Some((mac, key)),
             ..Asked::unsigned(message)
         }
     }
@@ -95,6 +105,13 @@ impl Engine {
             asked.transaction,
         );
         body(&mut writer);
+        if let Some(count) = asked.transmission {
+            // No count of our own answers: that would take memory for every request.
+            writer.attribute(
+                AttributeType::TRANSACTION_TRANSMIT_COUNTER,
+                &[0, 0, count, 0],
+            );
+        }
         if let Some((mac, key)) = &asked.signature {
             let software = &self.rules().software;
             if !software.is_empty() {

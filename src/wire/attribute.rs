@@ -273,6 +273,14 @@ impl Attribute<'_> {
         self.fixed()
     }
 
+    /// The client's count in TRANSACTION_TRANSMIT_COUNTER: which transmission of the request it is (RFC 7982 §3.3).
+    ///
+    /// # Errors
+    /// [`Malformed`] when the value is not 4 bytes long.
+    pub fn transmit_count(&self) -> Result<u8, Malformed> {
+        self.fixed::<4>().map(|[_, _, count, _]| count)
+    }
+
     /// DONT-FRAGMENT is empty (RFC 8656 §18.8).
     ///
     /// # Errors

@@ -47,6 +47,38 @@ impl PasswordAlgorithm {
             PasswordAlgorithm::Sha256 => 2,
         }
     }
+
+    /// The length of a long-term key in bytes.
+    #[must_use]
+    pub const fn key_length(self) -> usize {
+        match self {
+            PasswordAlgorithm::Md5 => 16,
+            PasswordAlgorithm::Sha256 => 32,
+        }
+    }
+
+    /// Reads the value of PASSWORD-ALGORITHM (RFC 8489 §14.12); `None` for an unknown algorithm, and for parameters,
+    /// which neither of the known ones has.
+    #[must_use]
+    pub fn from_value(value: &[u8]) -> Option<Self> {
+        match value {
+            [0, 1, 0, 0] => Some(PasswordAlgorithm::Md5),
+            [0, 2, 0, 0] => Some(PasswordAlgorithm::Sha256),
+            _ => None,
+        }
+    }
+}
+
+/// The value of USERHASH: the SHA-256 digest of `username:realm` (RFC 8489 §14.4). Both have to be prepared already, see
+/// [`super::strings`].
+#[must_use]
+pub fn userhash(username: &[u8], realm: &str) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(username)
+        .chain_update(b":")
+        .chain_update(realm)
+        .finalize()
+        .into()
 }
 
 /// The key of a message's integrity, at most 32 bytes. Its `Debug` form shows nothing of it.

@@ -85,10 +85,7 @@ impl<'a> Message<'a> {
             sha256: None,
             has_fingerprint: false,
         };
-        let mut attributes = Attributes {
-            bytes,
-            position: HEADER_LENGTH,
-        };
+        let mut attributes = Attributes::behind_header(bytes);
         while let Some(attribute) = attributes.next_checked()? {
             let start = attribute.offset - 4;
             let integrity = Integrity {
@@ -154,10 +151,7 @@ impl<'a> Message<'a> {
     /// The attributes that count, in order, repetitions included.
     #[must_use]
     pub fn attributes(&self) -> Attributes<'a> {
-        Attributes {
-            bytes: self.bytes.get(..self.visible).unwrap_or_default(),
-            position: HEADER_LENGTH,
-        }
+        Attributes::behind_header(self.bytes.get(..self.visible).unwrap_or_default())
     }
 
     /// The first attribute of a type; repetitions do not count (RFC 8489 §14).
@@ -201,7 +195,14 @@ pub struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    fn next_checked(&mut self) -> Result<Option<Attribute<'a>>, ParseError> {
+    pub(super) const fn behind_header(bytes: &'a [u8]) -> Self {
+        Attributes {
+            bytes,
+            position: HEADER_LENGTH,
+        }
+    }
+
+    pub(super) fn next_checked(&mut self) -> Result<Option<Attribute<'a>>, ParseError> {
         let Some(rest) = self
             .bytes
             .get(self.position..)

@@ -11,6 +11,7 @@
 pub mod address;
 pub mod attribute;
 pub mod channel_data;
+pub mod classic;
 pub mod error_code;
 pub mod fingerprint;
 pub mod header;
@@ -22,6 +23,7 @@ pub mod writer;
 
 pub use attribute::{Attribute, AttributeType};
 pub use channel_data::{ChannelNumber, ChannelRange};
+pub use classic::{ClassicId, ClassicRequest};
 pub use error_code::ErrorCode;
 pub use header::{Class, MAGIC_COOKIE, MessageType, Method, TransactionId};
 pub use integrity::{Authenticated, Key, Mac, PasswordAlgorithm};

@@ -1,6 +1,7 @@
 //! Writing messages into a slice the caller owns.
 
 use super::attribute::{AttributeType, Family};
+use super::classic::ClassicId;
 use super::header::{HEADER_LENGTH, MAGIC_COOKIE, MessageType, TransactionId};
 use super::integrity::{Key, Mac};
 use super::{ErrorCode, address, fingerprint, padded};
@@ -26,6 +27,21 @@ impl<'b> Writer<'b> {
     /// Starts a message.
     #[must_use]
     pub fn new(buffer: &'b mut [u8], kind: MessageType, transaction: TransactionId) -> Self {
+        let mut writer = Writer::headed(buffer, kind);
+        writer.put(&MAGIC_COOKIE.to_be_bytes());
+        writer.put(&transaction.0);
+        writer
+    }
+
+    /// Starts an answer to a request of RFC 3489, whose id stands in the place of the magic cookie too.
+    #[must_use]
+    pub fn classic(buffer: &'b mut [u8], kind: MessageType, id: ClassicId) -> Self {
+        let mut writer = Writer::headed(buffer, kind);
+        writer.put(&id.0);
+        writer
+    }
+
+    fn headed(buffer: &'b mut [u8], kind: MessageType) -> Self {
         let mut writer = Writer {
             buffer,
             length: 0,
@@ -33,8 +49,6 @@ impl<'b> Writer<'b> {
         };
         writer.put(&kind.to_bits().to_be_bytes());
         writer.put(&[0, 0]);
-        writer.put(&MAGIC_COOKIE.to_be_bytes());
-        writer.put(&transaction.0);
         writer
     }
 

@@ -96,6 +96,11 @@ fn doubly_signed(client: &mut Client) -> Vec<u8> {
         .attribute(AttributeType::USERNAME, &login.user)
         .attribute(AttributeType::REALM, login.realm.as_bytes())
         .attribute(AttributeType::NONCE, &client.nonce)
+        .attribute(
+            AttributeType::PASSWORD_ALGORITHMS,
+            &[0, 2, 0, 0, 0, 1, 0, 0],
+        )
+        .attribute(AttributeType::PASSWORD_ALGORITHM, &[0, 1, 0, 0])
         .integrity(Mac::Sha1, &key)
         .integrity(Mac::Sha256, &key)
         .finish()

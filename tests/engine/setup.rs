@@ -1,7 +1,7 @@
 //! The server under test and who is around it.
 
 use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, Secret, User};
-use hairpin::engine::{RelayAddress, Rules};
+use hairpin::engine::{Redirect, RelayAddress, Rules};
 use hairpin::policy::{Limits, PeerFilter, PeerRules};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -100,9 +100,13 @@ impl Setup {
                 realm: self.realm.clone(),
                 users: vec![user("alice", "s3cret"), user("bob", "hunter2")],
                 secrets: self.secrets.iter().map(|s| Secret::from(*s)).collect(),
+                ..AuthSettings::default()
             })
             .unwrap(),
             nonces: NonceKeys::new([7; 32], self.nonce_lifetime),
+            match_user_part: false,
+            redirect: Redirect::default(),
+            classic_binding: false,
             filter: PeerFilter::new(PeerRules {
                 deny: self.deny.iter().map(|net| net.parse().unwrap()).collect(),
                 own_addresses: own.into_iter().chain(relays).collect(),

@@ -1,0 +1,293 @@
+//! Whose request it is: the long-term credential mechanism, in the order of RFC 8489 §9.2.4.
+//!
+//! A client of RFC 5389 names no password algorithm and is treated as that RFC says; one of RFC 8489 has to repeat what
+//! the challenge offered, and is refused where that was changed on the way. The credentials themselves are
+//! [`crate::auth`]'s. Main type: [`Authorized`].
+
+use super::counters::AuthFailureReason;
+use super::outcome::AuthenticationFailed;
+use super::path::FiveTuple;
+use super::respond::Asked;
+use super::timers::Slot;
+use super::{ClientPath, Engine, Event, Now, Outcome};
+use crate::auth::{AuthFailure, Claimed, Nonce, NonceScope, NonceVerdict};
+use crate::wire::integrity::userhash;
+use crate::wire::{AttributeType, Authenticated, ErrorCode, Key, Message, PasswordAlgorithm};
+use rand::Rng;
+use std::sync::Arc;
+
+/// A request whose sender is known.
+#[derive(Debug)]
+pub(super) struct Authorized<'m> {
+    pub message: Authenticated<'m>,
+    pub asked: Asked,
+    pub user: Arc<str>,
+    /// Of an ephemeral `expiry:user` the user, where there is one.
+    pub user_part: Option<Arc<str>>,
+    /// The name quotas go by.
+    pub quota_name: Arc<str>,
+    pub key: Key,
+    /// Another server sent the client here.
+    pub redirected: bool,
+}
+
+/// Why a request is not authenticated, as the client is told.
+pub(super) enum Challenge {
+    /// 400, without realm and nonce.
+    Bad(AuthFailureReason),
+    /// 401 or 438, with both.
+    Again(ErrorCode),
+}
+
+/// What a request says of its sender, well-formed but not proved.
+struct Credentials<'m> {
+    claimed: Claimed<'m>,
+    realm: &'m [u8],
+    nonce: &'m [u8],
+}
+
+impl<'m> Credentials<'m> {
+    fn read(message: &Message<'m>) -> Result<Self, AuthFailureReason> {
+        let value = |kind| message.attribute(kind).map(|attribute| attribute.value);
+        let name = value(AttributeType::USERNAME);
+        let hash = value(AttributeType::USERHASH);
+        let claimed = match (name, hash) {
+            (Some(_), Some(_)) => return Err(AuthFailureReason::MalformedUserHash),
+            (Some(name), None) => Claimed::Name(name),
+            (None, Some(hash)) => Claimed::Hash(
+                hash.try_into()
+                    .map_err(|_| AuthFailureReason::MalformedUserHash)?,
+            ),
+            (None, None) => return Err(AuthFailureReason::Incomplete),
+        };
+        Ok(Self {
+            claimed,
+            realm: value(AttributeType::REALM).ok_or(AuthFailureReason::Incomplete)?,
+            nonce: value(AttributeType::NONCE).ok_or(AuthFailureReason::Incomplete)?,
+        })
+    }
+
+    /// What the log calls the sender.
+    fn shown(&self) -> String {
+        match self.claimed {
+            Claimed::Name(name) => String::from_utf8_lossy(name).into_owned(),
+            Claimed::Hash(hash) => hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
+impl Engine {
+    /// First what is missing, then the algorithm, then who it is, then the integrity, and only then whether the nonce is
+    /// still good.
+    pub(super) fn authenticate<'m>(
+        &mut self,
+        now: Now,
+        client: &ClientPath,
+        slot: Option<Slot>,
+        message: &Message<'m>,
+    ) -> Result<Authorized<'m>, Challenge> {
+        if message.mac().is_none() {
+            self.counters.challenges.add(1);
+            return Err(Challenge::Again(ErrorCode::Unauthenticated));
+        }
+        let credentials = Credentials::read(message).map_err(Challenge::Bad)?;
+        let algorithm = self
+            .algorithm(message, credentials.nonce)
+            .ok_or(Challenge::Bad(AuthFailureReason::BadAlgorithms))?;
+
+        let is_our_realm = credentials.realm == self.rules().authenticator.realm().as_bytes();
+        let mut request = match self.verify(now, slot, message, &credentials, algorithm) {
+            // The key contains the realm, so another one cannot verify; only the operator learns the difference.
+            Ok(request) if is_our_realm => request,
+            outcome => {
+                let reason = match outcome {
+                    _ if !is_our_realm => AuthFailureReason::WrongRealm,
+                    Err(AuthFailure::UnknownUser) => AuthFailureReason::UnknownUser,
+                    Err(AuthFailure::MalformedName) => AuthFailureReason::MalformedUser,
+                    Err(AuthFailure::Expired) => AuthFailureReason::Expired,
+                    Err(AuthFailure::Algorithm) => AuthFailureReason::AlgorithmNotAllowed,
+                    Err(AuthFailure::WrongPassword) | Ok(_) => AuthFailureReason::WrongPassword,
+                };
+                self.report_failure(client, &credentials.shown(), reason);
+                return Err(Challenge::Again(ErrorCode::Unauthenticated));
+            }
+        };
+
+        let verdict = self.rules().nonces.check(
+            self.nonce_time(now),
+            &self.nonce_scope(&client.tuple),
+            credentials.nonce,
+        );
+        match verdict {
+            NonceVerdict::Fresh => {}
+            NonceVerdict::Redirected => request.redirected = true,
+            NonceVerdict::Stale => {
+                self.counters.auth_failure(AuthFailureReason::StaleNonce);
+                return Err(Challenge::Again(ErrorCode::StaleNonce));
+            }
+        }
+        Ok(request)
+    }
+
+    /// The password algorithm of a request: MD5 where it names none, else the one it chose of those that its nonce was
+    /// sent with. `None` where it repeats them wrongly, since somebody may have taken the better ones out of the
+    /// challenge.
+    fn algorithm(&self, message: &Message<'_>, nonce: &[u8]) -> Option<PasswordAlgorithm> {
+        let chosen = message.attribute(AttributeType::PASSWORD_ALGORITHM);
+        let repeated = message.attribute(AttributeType::PASSWORD_ALGORITHMS);
+        let (chosen, repeated) = match (chosen, repeated) {
+            (None, None) => return Some(PasswordAlgorithm::Md5),
+            (Some(chosen), Some(repeated)) => (chosen.value, repeated.value),
+            _ => return None,
+        };
+        // The nonce is not checked yet; if it lies about its offer, it is stale later.
+        let offer = Nonce::offer_of(nonce).unwrap_or_else(|| self.rules().authenticator.offer());
+        if offer.algorithms().is_empty() || offer.password_algorithms() != repeated {
+            return None;
+        }
+        PasswordAlgorithm::from_value(chosen).filter(|chosen| offer.algorithms().contains(chosen))
+    }
+
+    /// Checks the integrity: with the key of the 5-tuple's allocation where the user is the same, else with the
+    /// sources of credentials. The first way keeps a call alive whose ephemeral credential expires meanwhile.
+    fn verify<'m>(
+        &self,
+        now: Now,
+        slot: Option<Slot>,
+        message: &Message<'m>,
+        credentials: &Credentials<'_>,
+        algorithm: PasswordAlgorithm,
+    ) -> Result<Authorized<'m>, AuthFailure> {
+        let authenticator = &self.rules().authenticator;
+        if let Some(allocation) = slot.and_then(|slot| self.allocations.get(slot as usize)) {
+            let is_owner = match credentials.claimed {
+                Claimed::Name(name) => allocation.user.as_bytes() == name,
+                Claimed::Hash(hash) => {
+                    authenticator.offer().anonymity()
+                        && userhash(allocation.user.as_bytes(), authenticator.realm()) == *hash
+                }
+            };
+            if is_owner
+                && allocation.key.as_bytes().len() == algorithm.key_length()
+                && let Some(authenticated) = message.authenticate(&allocation.key)
+            {
+                return Ok(Authorized {
+                    message: authenticated,
+                    asked: Asked::signed(&authenticated, allocation.key),
+                    user: allocation.user.clone(),
+                    user_part: allocation.user_part.clone(),
+                    quota_name: allocation.user.clone(),
+                    key: allocation.key,
+                    redirected: false,
+                });
+            }
+        }
+        let verified =
+            authenticator.verify_claim(algorithm, message, credentials.claimed, now.unix)?;
+        Ok(Authorized {
+            message: verified.request,
+            asked: Asked::signed(&verified.request, verified.key),
+            user: verified.username,
+            user_part: verified.user_part,
+            quota_name: verified.quota_name,
+            key: verified.key,
+            redirected: false,
+        })
+    }
+
+    /// Whether a request is the allocation's user's. A renewed ephemeral credential takes the place of the one the
+    /// allocation was made with, where the rules allow it.
+    pub(super) fn is_owner(&mut self, slot: Slot, request: &Authorized<'_>) -> bool {
+        let match_user_part = self.rules().match_user_part;
+        let Some(allocation) = self.allocations.get_mut(slot as usize) else {
+            return false;
+        };
+        if allocation.user == request.user {
+            return true;
+        }
+        let is_renewed = match_user_part
+            && request.user_part.is_some()
+            && allocation.user_part == request.user_part;
+        if is_renewed {
+            allocation.user = request.user.clone();
+            allocation.key = request.key;
+        }
+        is_renewed
+    }
+
+    pub(super) fn report_failure(
+        &mut self,
+        client: &ClientPath,
+        user: &str,
+        reason: AuthFailureReason,
+    ) {
+        self.counters.auth_failure(reason);
+        let user = user
+            .chars()
+            .take(64)
+            .map(|c| {
+                if c.is_control() {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    c
+                }
+            })
+            .collect();
+        self.events.push_back(Event::AuthenticationFailed(Box::new(
+            AuthenticationFailed {
+                client: client.tuple,
+                user,
+                reason,
+            },
+        )));
+    }
+
+    pub(super) fn challenge(
+        &mut self,
+        now: Now,
+        client: &ClientPath,
+        message: &Message<'_>,
+        challenge: &Challenge,
+        reply: &mut [u8],
+    ) -> Outcome {
+        let asked = Asked::unsigned(message);
+        let code = match challenge {
+            Challenge::Bad(reason) => {
+                self.counters.auth_failure(*reason);
+                return self.fail(&asked, ErrorCode::BadRequest, reply);
+            }
+            Challenge::Again(code) => *code,
+        };
+        let salt = self.rng.next_u32();
+        let scope = self.nonce_scope(&client.tuple);
+        let nonce = self.rules().nonces.mint(self.nonce_time(now), &scope, salt);
+        self.fail_with(&asked, code, reply, |writer| {
+            writer.attribute(AttributeType::REALM, scope.realm.as_bytes());
+            let algorithms = scope.offer.password_algorithms();
+            if !algorithms.is_empty() {
+                writer.attribute(AttributeType::PASSWORD_ALGORITHMS, algorithms);
+            }
+            writer.attribute(AttributeType::NONCE, nonce.as_bytes());
+        })
+    }
+
+    /// Whom a nonce for a client is for.
+    pub(super) fn nonce_scope(&self, tuple: &FiveTuple) -> NonceScope<'_> {
+        let authenticator = &self.rules().authenticator;
+        NonceScope {
+            client: tuple.client(),
+            transport: tuple.transport() as u8,
+            realm: authenticator.realm(),
+            offer: authenticator.offer(),
+        }
+    }
+
+    /// The clock of nonces, in seconds: one that nobody sets, unless other servers have to agree on it.
+    pub(super) fn nonce_time(&self, now: Now) -> u64 {
+        if self.rules().nonces.is_shared() {
+            now.unix
+        } else {
+            now.instant.as_millis() / 1000
+        }
+    }
+}
