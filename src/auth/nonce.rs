@@ -77,6 +77,10 @@ impl Nonce {
     #[must_use]
     pub fn offer_of(text: &[u8]) -> Option<Offer> {
         let (cookie, rest) = text.split_at_checked(COOKIE_LENGTH)?;
+        let is_ours = |raw: usize| rest.len() == (raw * 4).div_ceil(3);
+        if !is_ours(RAW_LENGTH) && !is_ours(REDIRECT_RAW_LENGTH) {
+            return None;
+        }
         // Four characters are the three bytes of the timestamp.
         let mut stamp = [0; 3];
         URL_SAFE_NO_PAD

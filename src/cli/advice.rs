@@ -5,7 +5,8 @@
 use std::fs;
 use std::net::IpAddr;
 
-use crate::config::{Settings, Transport};
+use crate::auth::{Credential, User};
+use crate::config::{PasswordAlgorithm, Settings, Transport};
 use crate::net::addresses::RelayAddress;
 use crate::policy::{PeerFilter, PeerRules, SpecialRange, special_ranges};
 
@@ -58,6 +59,33 @@ fn credentials(settings: &Settings, advice: &mut Vec<String>) {
                 .to_owned(),
         );
     }
+    let lacks = |user: &User, sha256: bool| match &user.credential {
+        Credential::Password(_) => false,
+        Credential::Keys { sha256: key, .. } if sha256 => key.is_none(),
+        Credential::Keys { md5: key, .. } => key.is_none(),
+    };
+    let offers = |algorithm| settings.auth.password_algorithms.contains(&algorithm);
+    let users = &settings.auth.users;
+    if let Some(user) = users.iter().find(|user| lacks(user, true))
+        && offers(PasswordAlgorithm::Sha256)
+        && !users.iter().any(|user| lacks(user, false))
+    {
+        advice.push(format!(
+            "user {:?} has no `sha256_key`, so SHA-256 is offered to nobody",
+            user.name
+        ));
+    }
+    if let Some(user) = users.iter().find(|user| lacks(user, false)) {
+        advice.push(format!(
+            "user {:?} has no `md5_key`: browsers and other clients of RFC 5389 cannot use that name",
+            user.name
+        ));
+    }
+    if !offers(PasswordAlgorithm::Md5) && !settings.auth.password_algorithms.is_empty() {
+        advice.push(
+            "browsers and other clients of RFC 5389 cannot relay: `password_algorithms` has no \"md5\"".to_owned(),
+        );
+    }
     let short = settings
         .auth
         .secrets
@@ -99,6 +127,12 @@ fn reach(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<Stri
                  set `external` under [[relay.address]] to the public address"
             )
         });
+    }
+    if !settings.alternates.is_empty() && settings.auth.nonce_key.is_none() {
+        advice.push(
+            "browsers that are redirected give up, unless this server and the alternates have the same `nonce_key`"
+                .to_owned(),
+        );
     }
     let ports = settings.relay.ports;
     for listener in settings

@@ -13,6 +13,7 @@ use super::ice_servers::urls;
 use crate::auth::Credential;
 use crate::config::{Loaded, Settings};
 use crate::net::addresses::{self, RelayAddress};
+use crate::wire::PasswordAlgorithm;
 
 /// What `hairpin check` is given.
 #[derive(Args)]
@@ -101,6 +102,31 @@ fn show_relay(relay: &RelayAddress, settings: &Settings) -> String {
     )
 }
 
+/// What clients of RFC 8489 are offered.
+fn offered(settings: &Settings) -> String {
+    let Ok(authenticator) = super::run::authenticator(&settings.auth) else {
+        return "none".to_owned();
+    };
+    let offer = authenticator.offer();
+    let names: Vec<_> = offer
+        .algorithms()
+        .iter()
+        .map(|algorithm| match algorithm {
+            PasswordAlgorithm::Md5 => "md5",
+            PasswordAlgorithm::Sha256 => "sha256",
+        })
+        .collect();
+    let names = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    };
+    format!(
+        "{names}; user names {} be sent hashed",
+        if offer.anonymity() { "can" } else { "cannot" }
+    )
+}
+
 /// How many credentials of each kind, and none of them.
 fn credentials(settings: &Settings) -> Vec<String> {
     let auth = &settings.auth;
@@ -118,5 +144,6 @@ fn credentials(settings: &Settings) -> Vec<String> {
             passwords,
             auth.users.len() - passwords
         ),
+        format!("offered algorithms: {}", offered(settings)),
     ]
 }

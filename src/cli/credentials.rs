@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::Failure;
 use super::ice_servers::{Host, IceServers, urls};
-use crate::auth::mint_ephemeral;
+use crate::auth::{SigningAlgorithm, mint_ephemeral_with};
 use crate::config::{self, Settings, units};
 use crate::net::addresses;
 
@@ -30,6 +30,9 @@ pub(super) struct CredentialsArgs {
     /// How long it is good for, from "1s" to "366d"
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = ttl)]
     ttl: Duration,
+    /// How the user name is signed; HMAC-SHA1 is what every server understands
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha1")]
+    algorithm: Algorithm,
     /// Name or IP address by which clients reach the server; may be repeated. Without it, the addresses of the
     /// configuration's listeners, or of this machine
     #[arg(long = "host", value_name = "HOST")]
@@ -37,6 +40,13 @@ pub(super) struct CredentialsArgs {
     /// Print nothing but the JSON, on one line
     #[arg(long)]
     json: bool,
+}
+
+/// The hash function of the signature's HMAC.
+#[derive(Clone, Copy, ValueEnum)]
+enum Algorithm {
+    Sha1,
+    Sha256,
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
@@ -76,7 +86,12 @@ pub(super) fn main(args: &CredentialsArgs) -> Result<(), Failure> {
         .unwrap_or_default()
         .as_secs();
     let user = args.user.as_deref().filter(|user| !user.is_empty());
-    let (username, password) = mint_ephemeral(secret.expose().as_bytes(), user, expiry);
+    let signing = match args.algorithm {
+        Algorithm::Sha1 => SigningAlgorithm::Sha1,
+        Algorithm::Sha256 => SigningAlgorithm::Sha256,
+    };
+    let (username, password) =
+        mint_ephemeral_with(signing, secret.expose().as_bytes(), user, expiry);
     if username.len() > LONGEST_NAME {
         return Err(Failure::usage(format!(
             "`{username}` is longer than {LONGEST_NAME} bytes, the most a message takes"

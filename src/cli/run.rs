@@ -5,7 +5,7 @@ use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs};
 use crate::admin;
 use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, mint_ephemeral};
-use crate::config::{Listener, Settings, Transport};
+use crate::config::{self, Listener, PasswordAlgorithm, Settings, Transport};
 use crate::engine::{self, RelayPool, Rules, Shared};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
@@ -13,11 +13,12 @@ use crate::net::socket::Buffers;
 use crate::net::{ListenerAddress, NetSettings, Server, StreamSettings, descriptors, random_seed};
 use crate::policy::{self, PeerFilter, PeerRules, Quotas};
 use crate::telemetry::{self, Metrics};
-use crate::wire::ChannelRange;
+use crate::wire::{self, ChannelRange};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::fmt::Write as _;
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,22 +126,37 @@ async fn until_a_worker_ends(server: &Server) {
     }
 }
 
-/// What all workers go by.
-fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failure> {
-    let auth = &settings.auth;
-    let authenticator = Authenticator::new(AuthSettings {
+/// Who may relay, by the settings.
+pub(super) fn authenticator(auth: &config::Auth) -> Result<Authenticator, Failure> {
+    Authenticator::new(AuthSettings {
         realm: auth.realm.clone(),
         users: auth.users.clone(),
         secrets: auth.secrets.clone(),
-        ..AuthSettings::default()
+        algorithms: auth
+            .password_algorithms
+            .iter()
+            .map(|algorithm| match algorithm {
+                PasswordAlgorithm::Md5 => wire::PasswordAlgorithm::Md5,
+                PasswordAlgorithm::Sha256 => wire::PasswordAlgorithm::Sha256,
+            })
+            .collect(),
     })
-    .map_err(fatal)?;
+    .map_err(fatal)
+}
+
+/// What all workers go by.
+fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failure> {
+    let auth = &settings.auth;
+    let authenticator = authenticator(auth)?;
     let rules = Rules {
         authenticator,
-        match_user_part: false,
-        redirect: engine::Redirect::default(),
-        classic_binding: false,
-        nonces: NonceKeys::new(random_seed().map_err(fatal)?, seconds(auth.nonce_lifetime)),
+        nonces: match &auth.nonce_key {
+            Some(key) => NonceKeys::shared(key.expose().as_bytes(), seconds(auth.nonce_lifetime)),
+            None => NonceKeys::new(random_seed().map_err(fatal)?, seconds(auth.nonce_lifetime)),
+        },
+        match_user_part: auth.match_user_part,
+        redirect: redirect(settings, relays)?,
+        classic_binding: settings.stun.classic,
         filter: filter(settings, relays),
         default_lifetime: seconds(settings.allocation.default_lifetime),
         max_lifetime: seconds(settings.allocation.max_lifetime),
@@ -177,6 +193,39 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
     })
 }
 
+/// Where clients are sent; never to this very server.
+fn redirect(settings: &Settings, relays: &[RelayAddress]) -> Result<engine::Redirect, Failure> {
+    let mut own = addresses::own().unwrap_or_default();
+    own.extend(relays.iter().map(RelayAddress::public));
+    let is_own = |address: SocketAddr| {
+        settings.listeners.iter().any(|listener| {
+            let at = listener.address;
+            at == address
+                || at.port() == address.port()
+                    && at.ip().is_unspecified()
+                    && own.contains(&address.ip())
+        })
+    };
+    let mut alternates = Vec::new();
+    for alternate in &settings.alternates {
+        let addresses = [Some(alternate.address), alternate.tls_address];
+        if let Some(address) = addresses.into_iter().flatten().find(|at| is_own(*at)) {
+            return Err(Failure::new(format!(
+                "[[alternate]] {address} is this very server"
+            )));
+        }
+        alternates.push(engine::Alternate {
+            address: alternate.address,
+            tls_address: alternate.tls_address,
+            domain: alternate.domain.clone(),
+        });
+    }
+    Ok(engine::Redirect {
+        active: settings.server.redirect,
+        alternates,
+    })
+}
+
 fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
     let peers = &settings.peers;
     let mut own_addresses = addresses::own().unwrap_or_default();
@@ -191,7 +240,7 @@ fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
                 .iter()
                 .filter(|relay| relay.address == socket.ip())
                 .filter_map(|relay| relay.external)
-                .map(|external| std::net::SocketAddr::new(external, socket.port()))
+                .map(|external| SocketAddr::new(external, socket.port()))
         })
         .collect();
     own_sockets.extend(outside);

@@ -13,7 +13,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use toml::Spanned;
 
 use super::secrets::SecretSource;
-use super::settings::{Family, LogFormat, PortRange, RelayHost, Transport};
+use super::settings::{Family, LogFormat, PasswordAlgorithm, PortRange, RelayHost, Transport};
 use super::units;
 
 /// A value that may be left out, with its place.
@@ -32,6 +32,8 @@ pub(super) struct Document {
     pub relay: Relay,
     pub allocation: Allocation,
     pub auth: Auth,
+    pub alternate: List<Alternate>,
+    pub stun: Stun,
     pub peers: Peers,
     pub limits: Limits,
     pub log: Log,
@@ -43,6 +45,7 @@ pub(super) struct Document {
 pub(super) struct Server {
     pub workers: Given<u32>,
     pub software: Given<String>,
+    pub redirect: Given<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -102,6 +105,9 @@ pub(super) struct Allocation {
 pub(super) struct Auth {
     pub realm: Given<String>,
     pub nonce_lifetime: Given<Read<Duration>>,
+    pub nonce_key: Given<SecretSource>,
+    pub password_algorithms: List<PasswordAlgorithm>,
+    pub match_user_part: Option<bool>,
     pub secrets: List<SecretSource>,
     pub user: List<User>,
 }
@@ -113,6 +119,20 @@ pub(super) struct User {
     pub password: Given<SecretSource>,
     pub md5_key: Given<SecretSource>,
     pub sha256_key: Given<SecretSource>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[[alternate]]`")]
+pub(super) struct Alternate {
+    pub address: Given<Read<SocketAddr>>,
+    pub tls_address: Given<Read<SocketAddr>>,
+    pub domain: Given<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[stun]`")]
+pub(super) struct Stun {
+    pub classic: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]

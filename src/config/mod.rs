@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, Invalid, Problem};
 pub use secrets::read_file as read_secret_file;
 pub use settings::{
-    Allocation, Auth, Family, Limits, Listener, Log, LogFormat, Metrics, PORT, Peers, PortRange,
-    Relay, RelayAddress, RelayHost, Server, Settings, Sockets, Tcp, Transport,
+    Allocation, Alternate, Auth, Family, Limits, Listener, Log, LogFormat, Metrics, PORT,
+    PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost, Server, Settings, Sockets,
+    Stun, Tcp, Transport,
 };
 
 /// A longer file is not a configuration.

@@ -11,6 +11,12 @@ use toml::de::{DeTable, DeValue};
 const SHOWN: &[&str] = &[
     "workers",
     "software",
+    "redirect",
+    "tls_address",
+    "domain",
+    "classic",
+    "password_algorithms",
+    "match_user_part",
     "transport",
     "address",
     "auth_timeout",
@@ -53,6 +59,8 @@ const TABLES: &[&str] = &[
     "allocation",
     "auth",
     "auth.user",
+    "alternate",
+    "stun",
     "peers",
     "limits",
     "log",
@@ -258,7 +266,7 @@ fn first_hidden(line: &str, shown: &mut bool) -> Option<usize> {
         _ => {
             *shown = false;
             let is_key = SHOWN.contains(&key)
-                || ["password", "secrets", "md5_key", "sha256_key"].contains(&key);
+                || ["password", "secrets", "md5_key", "sha256_key", "nonce_key"].contains(&key);
             return Some(if is_key {
                 indent + content.len() - after.len()
             } else {

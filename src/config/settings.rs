@@ -32,6 +32,10 @@ pub struct Settings {
     pub allocation: Allocation,
     /// `[auth]`
     pub auth: Auth,
+    /// `[[alternate]]`: other servers clients can be sent to.
+    pub alternates: Vec<Alternate>,
+    /// `[stun]`
+    pub stun: Stun,
     /// `[peers]`
     pub peers: Peers,
     /// `[limits]`
@@ -49,6 +53,8 @@ pub struct Server {
     pub workers: Option<NonZeroUsize>,
     /// Value of the SOFTWARE attribute (RFC 8489, section 14.14); `None` means it is not sent.
     pub software: Option<String>,
+    /// Whether clients that ask for an allocation are sent to one of the alternates.
+    pub redirect: bool,
 }
 
 /// How clients reach a listener.
@@ -234,10 +240,53 @@ pub struct Auth {
     pub realm: String,
     /// How long a nonce is accepted.
     pub nonce_lifetime: Duration,
+    /// Secret that nonces are made with, where several servers have to accept each other's; `None` means a random one.
+    pub nonce_key: Option<Secret>,
+    /// What clients are offered, best first; empty means nothing beyond RFC 5389.
+    pub password_algorithms: Vec<PasswordAlgorithm>,
+    /// Whether an ephemeral user name with another expiry is the same user for an allocation.
+    pub match_user_part: bool,
     /// Shared secrets for ephemeral credentials, newest first.
     pub secrets: Vec<Secret>,
     /// `[[auth.user]]`
     pub users: Vec<User>,
+}
+
+/// How a key is made of a password (RFC 8489, section 18.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PasswordAlgorithm {
+    /// What clients of RFC 5389 use.
+    Md5,
+    /// Of RFC 8489.
+    Sha256,
+}
+
+impl fmt::Display for PasswordAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Md5 => "md5",
+            Self::Sha256 => "sha256",
+        })
+    }
+}
+
+/// `[[alternate]]`: another server (RFC 8489, section 10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alternate {
+    /// Where clients reach it.
+    pub address: SocketAddr,
+    /// Where clients of TLS and DTLS reach it, if elsewhere.
+    pub tls_address: Option<SocketAddr>,
+    /// The name in its certificate.
+    pub domain: Option<String>,
+}
+
+/// `[stun]`
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Stun {
+    /// Whether Binding requests of RFC 3489, without magic cookie, are answered over UDP.
+    pub classic: bool,
 }
 
 /// `[peers]`: whom clients may reach.
@@ -337,9 +386,14 @@ impl Default for Settings {
             auth: Auth {
                 realm: "hairpin".to_owned(),
                 nonce_lifetime: Duration::from_secs(3600),
+                nonce_key: None,
+                password_algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
+                match_user_part: false,
                 secrets: Vec::new(),
                 users: Vec::new(),
             },
+            alternates: Vec::new(),
+            stun: Stun::default(),
             peers: Peers::default(),
             limits: Limits {
                 allocations: None,

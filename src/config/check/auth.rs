@@ -10,13 +10,15 @@ use toml::Spanned;
 use super::super::document::{self, Given, List};
 use super::super::error::Problem;
 use super::super::secrets::SecretSource;
-use super::super::settings::Auth;
+use super::super::settings::{Auth, PasswordAlgorithm};
 use super::{HOUR, MINUTE, Problems, plain};
 use crate::auth::{Credential, Secret, User};
 use crate::wire::strings;
 
 /// RFC 8489, section 14.3: USERNAME is shorter than 509 bytes.
 const LONGEST_NAME: usize = 508;
+/// Whoever knows this key can make nonces, which is not much; but it must not be guessed from one.
+const SHORTEST_NONCE_KEY: usize = 16;
 /// RFC 8489, section 14.9: a realm is shorter than 128 characters, for which we take bytes.
 const LONGEST_REALM: usize = 127;
 
@@ -34,6 +36,13 @@ pub(super) fn check(
     let auth = Auth {
         realm: realm(given.realm, default.realm, problems),
         nonce_lifetime: nonce_lifetime(given.nonce_lifetime, default.nonce_lifetime, problems),
+        nonce_key: nonce_key(given.nonce_key, &mut sources, problems),
+        password_algorithms: password_algorithms(
+            given.password_algorithms,
+            default.password_algorithms,
+            problems,
+        ),
+        match_user_part: given.match_user_part.unwrap_or(default.match_user_part),
         secrets: secrets(given.secrets, &mut sources, problems),
         users: users(given.user, &mut sources, problems),
     };
@@ -121,6 +130,38 @@ fn nonce_lifetime(
     problems: &mut Problems,
 ) -> Duration {
     problems.duration("nonce_lifetime", given, MINUTE..=HOUR, default)
+}
+
+fn nonce_key(
+    given: Given<SecretSource>,
+    sources: &mut Sources<'_>,
+    problems: &mut Problems,
+) -> Option<Secret> {
+    let (span, key) = sources.resolve(given?, problems)?;
+    if key.expose().len() < SHORTEST_NONCE_KEY {
+        problems.add(
+            Problem::new(
+                span,
+                format!("`nonce_key` is shorter than {SHORTEST_NONCE_KEY} bytes"),
+            )
+            .help("`openssl rand -base64 32` makes a good one"),
+        );
+    }
+    Some(key)
+}
+
+fn password_algorithms(
+    given: List<PasswordAlgorithm>,
+    default: Vec<PasswordAlgorithm>,
+    problems: &mut Problems,
+) -> Vec<PasswordAlgorithm> {
+    let Some(given) = given else { return default };
+    let given: Vec<_> = given
+        .into_iter()
+        .map(|given| (given.span(), given.into_inner()))
+        .collect();
+    problems.repeated(&given, |algorithm| format!("`{algorithm}`"));
+    given.into_iter().map(|(_, algorithm)| algorithm).collect()
 }
 
 fn secrets(

@@ -3,6 +3,7 @@
 //! Looks at the document and at the secrets it names, never at the machine's addresses or ports. Main function:
 //! [`settings`].
 
+mod alternates;
 mod auth;
 mod places;
 
@@ -36,6 +37,8 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         &default,
         &mut problems,
     );
+    let redirect = document.server.redirect.clone();
+    let alternates = alternates::check(document.alternate, redirect, &places, &mut problems);
     let (auth, inline_secrets) = auth::check(document.auth, base, default.auth, &mut problems);
     let settings = Settings {
         server: server(document.server, &mut problems),
@@ -57,6 +60,10 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         },
         allocation: allocation(document.allocation, default.allocation, &mut problems),
         auth,
+        alternates,
+        stun: to::Stun {
+            classic: document.stun.classic.unwrap_or(default.stun.classic),
+        },
         peers: peers(document.peers, &mut problems),
         limits: limits(document.limits, default.limits, &mut problems),
         log: log(document.log, default.log, &mut problems),
@@ -194,6 +201,7 @@ fn server(given: document::Server, problems: &mut Problems) -> to::Server {
     to::Server {
         workers: NonZeroUsize::new(workers as usize),
         software: software.map(Spanned::into_inner),
+        redirect: given.redirect.is_some_and(Spanned::into_inner),
     }
 }
 
