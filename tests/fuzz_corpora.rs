@@ -9,6 +9,8 @@
 mod channel_data;
 #[path = "../fuzz/bodies/message.rs"]
 mod message;
+#[path = "../fuzz/bodies/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "../fuzz/bodies/stream_framing.rs"]
 mod stream_framing;
 
@@ -47,6 +49,11 @@ fn the_corpus_of_the_channel_data_target_holds() {
 #[test]
 fn the_corpus_of_the_stream_framing_target_holds() {
     replay("stream_framing", stream_framing::check);
+}
+
+#[test]
+fn the_corpus_of_the_proxy_protocol_target_holds() {
+    replay("proxy_protocol", proxy_protocol::check);
 }
 
 #[test]

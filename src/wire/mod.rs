@@ -1,4 +1,5 @@
-//! Bytes to values and back: STUN messages (RFC 8489, 8656), ChannelData and the framing of both on a stream.
+//! Bytes to values and back: STUN messages (RFC 8489, 8656), ChannelData, the framing of both on a stream, and the
+//! PROXY protocol's header.
 //!
 //! This room does no I/O, reads no clock and keeps no state. Reading is zero-copy: a [`Message`] is a view of the
 //! datagram it was parsed from, and writing goes into a slice the caller owns through a [`Writer`]. Neither
@@ -17,6 +18,7 @@ pub mod fingerprint;
 pub mod header;
 pub mod integrity;
 pub mod message;
+pub mod proxy_protocol;
 pub mod stream;
 pub mod strings;
 pub mod writer;
