@@ -264,7 +264,8 @@ fn wildcard_listeners_are_reached_by_the_public_relay_address_of_their_family() 
         relay("10.0.0.5", Some("203.0.113.7")),
         relay("2001:db8::5", None),
     ];
-    let found = urls(&Settings::default().listeners, &[], &relays);
+    let settings = Settings::default();
+    let found = urls(&settings.listeners, &[], &relays, &settings.tls);
     assert_eq!(
         found,
         [

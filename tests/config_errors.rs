@@ -65,9 +65,9 @@ fn an_unknown_word_names_the_nearest() {
         &["unknown value `upd`", "`udp`"],
     );
     says(
-        "[[listener]]\ntransport = \"tls\"\naddress = \"0.0.0.0:1\"\n",
+        "[[listener]]\ntransport = \"quic\"\naddress = \"0.0.0.0:1\"\n",
         "2:13",
-        &["known here: `udp`, `tcp`"],
+        &["known here: `udp`, `tcp`, `tls`, `auto`"],
     );
     says(
         "[log]\nformat = \"Json\"\n",

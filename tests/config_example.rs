@@ -139,7 +139,9 @@ fn examples_in_the_file_are_right_but_for_the_secrets_they_point_to() {
         for problem in invalid.problems() {
             let message = problem.message();
             assert!(
-                message.contains("secret file") || message.contains("environment variable"),
+                ["secret file", "environment variable", "certificate file"]
+                    .iter()
+                    .any(|source| message.contains(source)),
                 "{invalid}"
             );
         }

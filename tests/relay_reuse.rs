@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, User};
-use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared, Transport};
+use hairpin::config::{Listener, Transport};
+use hairpin::engine::{Redirect, RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
 use hairpin::net::socket::Buffers;
-use hairpin::net::{ListenerAddress, NetSettings, Server, StreamSettings};
+use hairpin::net::{NetSettings, Server, StreamSettings};
 use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
 use hairpin::wire::{
     AttributeType, ChannelRange, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm,
@@ -34,7 +35,7 @@ fn server() -> Server {
             authenticator: Authenticator::new(AuthSettings {
                 realm: REALM.into(),
                 users: vec![user],
-                secrets: Vec::new(),
+                ..AuthSettings::default()
             })
             .unwrap(),
             nonces: NonceKeys::new([7; 32], 600),
@@ -48,6 +49,9 @@ fn server() -> Server {
             max_channels: 16,
             channels: ChannelRange::Rfc8656,
             software: String::new(),
+            match_user_part: false,
+            redirect: Redirect::default(),
+            classic_binding: false,
         }),
         quotas: Quotas::new(Limits::default()),
         relays: Arc::new(RelayPool::new(&[relay], 55_000..=55_999, Duration::ZERO)),
@@ -57,10 +61,8 @@ fn server() -> Server {
         send: 1 << 18,
     };
     let settings = NetSettings {
-        listeners: vec![ListenerAddress {
-            transport: Transport::Udp,
-            address: SocketAddr::new(host, 0),
-        }],
+        listeners: vec![Listener::direct(Transport::Udp, SocketAddr::new(host, 0))],
+        tls: None,
         workers: 1,
         listener_buffers: buffers,
         relay_buffers: buffers,
@@ -69,6 +71,7 @@ fn server() -> Server {
             idle_timeout: Duration::from_secs(600),
             max_connections: 10,
             send_buffer: 1 << 18,
+            max_queue_age: Duration::from_millis(500),
         },
     };
     Server::start(settings, &shared, Clock::start()).unwrap()

@@ -4,14 +4,18 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use crate::auth::{Credential, User};
-use crate::config::{PasswordAlgorithm, Settings, Transport};
+use crate::config::{PasswordAlgorithm, Settings, Transport, Validity};
 use crate::net::addresses::RelayAddress;
 use crate::policy::{PeerFilter, PeerRules, SpecialRange, special_ranges};
 
 /// A shared secret with less than this many bytes can be found out from a single credential.
 const SHORT_SECRET: usize = 16;
+
+/// A certificate that ends within this many seconds should have been renewed: 7 days.
+const SOON: i64 = 7 * 24 * 3600;
 
 /// What matters of the machine the server is to run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +51,7 @@ pub fn advice(settings: &Settings, surroundings: &Surroundings) -> Vec<String> {
     let mut advice = Vec::new();
     credentials(settings, &mut advice);
     reach(settings, surroundings, &mut advice);
+    certificates(settings, now(), &mut advice);
     peers(settings, &mut advice);
     buffers(settings, surroundings, &mut advice);
     advice
@@ -156,6 +161,42 @@ fn reach(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<Stri
         advice.push(format!(
             "metrics on {address} can be read by everyone who reaches that address"
         ));
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+fn certificates(settings: &Settings, now: i64, advice: &mut Vec<String>) {
+    let certificates = &settings.tls.certificates;
+    for certificate in certificates {
+        let file = certificate.file().display();
+        match certificate.validity(now) {
+            Validity::Expired => advice.push(format!(
+                "the certificate in {file} expired on {} UTC: clients will refuse it",
+                certificate.not_after_date()
+            )),
+            Validity::NotYet => advice.push(format!(
+                "the certificate in {file} is only good from {} UTC on: clients will refuse it",
+                certificate.not_before_date()
+            )),
+            Validity::Valid if certificate.not_after() - now < SOON => advice.push(format!(
+                "the certificate in {file} expires on {} UTC",
+                certificate.not_after_date()
+            )),
+            Validity::Valid => {}
+        }
+    }
+    let has_tls = settings.listeners.iter().any(|at| at.transport.has_tls());
+    if !certificates.is_empty() && !has_tls {
+        advice.push(
+            "there is a certificate, but no listener with transport \"tls\" or \"auto\" to show it"
+                .to_owned(),
+        );
     }
 }
 

@@ -11,7 +11,7 @@ use super::Failure;
 use super::advice::{Surroundings, advice};
 use super::ice_servers::urls;
 use crate::auth::Credential;
-use crate::config::{Loaded, Settings};
+use crate::config::{Certificate, Listener, Loaded, Settings};
 use crate::net::addresses::{self, RelayAddress};
 use crate::wire::PasswordAlgorithm;
 
@@ -36,10 +36,15 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
     let mut sections = vec![
         (
             "listeners",
+            settings.listeners.iter().map(show_listener).collect(),
+        ),
+        (
+            "certificates",
             settings
-                .listeners
+                .tls
+                .certificates
                 .iter()
-                .map(|at| format!("{} {}", at.transport, at.address))
+                .map(show_certificate)
                 .collect(),
         ),
         (
@@ -53,7 +58,12 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
         ("credentials", credentials(settings)),
         (
             "clients use",
-            urls(&settings.listeners, &[], &surroundings.relays),
+            urls(
+                &settings.listeners,
+                &[],
+                &surroundings.relays,
+                &settings.tls,
+            ),
         ),
         (
             "metrics",
@@ -79,6 +89,7 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
         sections.push(("warnings", warnings));
     }
     let mut text = format!("{}: no mistakes found\n", loaded.path.display());
+    sections.retain(|(_, lines): &(_, Vec<String>)| !lines.is_empty());
     for (title, lines) in sections {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\n{title}");
@@ -87,6 +98,39 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
         }
     }
     text
+}
+
+fn show_listener(listener: &Listener) -> String {
+    let Listener {
+        transport,
+        address,
+        proxy_protocol_from: proxies,
+    } = listener;
+    if proxies.is_empty() {
+        return format!("{transport} {address}");
+    }
+    let proxies: Vec<_> = proxies.iter().map(ToString::to_string).collect();
+    format!(
+        "{transport} {address}, by the PROXY protocol from {} only",
+        proxies.join(", ")
+    )
+}
+
+/// What it is for and until when; nothing of its key but the place.
+fn show_certificate(certificate: &Certificate) -> String {
+    let names = certificate.names().iter().cloned();
+    let addresses = certificate.addresses().iter().map(ToString::to_string);
+    let mut whom: Vec<_> = names.chain(addresses).collect();
+    if whom.is_empty() {
+        whom.push("nobody".to_owned());
+    }
+    format!(
+        "{}: for {}; until {} UTC; key {}",
+        certificate.file().display(),
+        whom.join(", "),
+        certificate.not_after_date(),
+        certificate.key_file().display()
+    )
 }
 
 fn show_relay(relay: &RelayAddress, settings: &Settings) -> String {

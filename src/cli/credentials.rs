@@ -74,7 +74,7 @@ pub(super) fn main(args: &CredentialsArgs) -> Result<(), Failure> {
     } else {
         Vec::new()
     };
-    let urls = urls(&settings.listeners, &args.hosts, &relays);
+    let urls = urls(&settings.listeners, &args.hosts, &relays, &settings.tls);
     if urls.is_empty() {
         return Err(Failure::new(
             "no listener can be reached by these hosts: they are of another IP version",

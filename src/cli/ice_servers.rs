@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::config::{Family, Listener, Transport};
+use crate::config::{Family, Listener, Tls, Transport};
 use crate::net::addresses::RelayAddress;
 
 /// `{"iceServers":[{"urls":[…],"username":…,"credential":…}]}`. Contains a credential: print it only where asked to.
@@ -110,8 +110,14 @@ impl FromStr for Host {
 /// The URLs by which clients reach these listeners, each once.
 ///
 /// `hosts` are the names to use; without any, the addresses of the listeners themselves, where a wildcard listener and a
-/// listener behind 1:1 NAT are reached by what `relays` says is the public address.
-pub fn urls(listeners: &[Listener], hosts: &[Host], relays: &[RelayAddress]) -> Vec<String> {
+/// listener behind 1:1 NAT are reached by what `relays` says is the public address. Over TLS that is the name the first
+/// certificate is for, if it has one, since clients refuse a certificate for something else than they asked for.
+pub fn urls(
+    listeners: &[Listener],
+    hosts: &[Host],
+    relays: &[RelayAddress],
+    tls: &Tls,
+) -> Vec<String> {
     let only_here = |listener: &&Listener| listener.address.ip().is_loopback();
     // Beside listeners for the world, one on loopback is for something else on this machine.
     let all = listeners.iter().all(|listener| only_here(&listener));
@@ -131,6 +137,12 @@ pub fn urls(listeners: &[Listener], hosts: &[Host], relays: &[RelayAddress]) -> 
         .chain(reached.iter().map(|(host, ..)| host.clone()))
         .collect();
     reached.sort_by_key(|(host, ..)| order.iter().position(|other| other == host));
+    let is_name = |name: &&String| !name.starts_with('*');
+    let name = tls
+        .certificates
+        .first()
+        .and_then(|first| first.names().iter().find(is_name))
+        .filter(|_| hosts.is_empty());
     let mut urls = Vec::new();
     for (host, port, _) in &reached {
         let has = |transport| reached.contains(&(host.clone(), *port, transport));
@@ -143,8 +155,12 @@ pub fn urls(listeners: &[Listener], hosts: &[Host], relays: &[RelayAddress]) -> 
             add(format!("stun:{host}:{port}"));
             add(format!("turn:{host}:{port}?transport=udp"));
         }
-        if has(Transport::Tcp) {
+        if has(Transport::Tcp) || has(Transport::Auto) {
             add(format!("turn:{host}:{port}?transport=tcp"));
+        }
+        if has(Transport::Tls) || has(Transport::Auto) {
+            let host = name.map_or_else(|| host.to_string(), Clone::clone);
+            add(format!("turns:{host}:{port}?transport=tcp"));
         }
     }
     urls

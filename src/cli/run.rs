@@ -5,12 +5,13 @@ use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs};
 use crate::admin;
 use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, mint_ephemeral};
-use crate::config::{self, Listener, PasswordAlgorithm, Settings, Transport};
+use crate::config::{self, PasswordAlgorithm, Settings};
 use crate::engine::{self, RelayPool, Rules, Shared};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
 use crate::net::socket::Buffers;
-use crate::net::{ListenerAddress, NetSettings, Server, StreamSettings, descriptors, random_seed};
+use crate::net::tls::Tls;
+use crate::net::{NetSettings, Server, StreamSettings, descriptors, random_seed};
 use crate::policy::{self, PeerFilter, PeerRules, Quotas};
 use crate::telemetry::{self, Metrics};
 use crate::wire::{self, ChannelRange};
@@ -76,7 +77,8 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let clock = Clock::start();
         let shared = shared(&settings, &relays)?;
         let descriptors = descriptors::raise_limit();
-        let server = Server::start(net_settings(&settings), &shared, clock).map_err(fatal)?;
+        let tls = tls(&settings)?;
+        let server = Server::start(net_settings(&settings, tls), &shared, clock).map_err(fatal)?;
         let metrics = Metrics::new(server.counters().to_vec(), shared.relays.clone(), clock)
             .map_err(fatal)?;
 
@@ -84,7 +86,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         if let Some(secret) = trial_secret {
             let expiry = clock.now().unix + TRIAL_LIFETIME;
             let (username, password) = mint_ephemeral(secret.as_bytes(), Some("trial"), expiry);
-            let urls = urls(&listening(&server), &[], &relays);
+            let urls = urls(server.listeners(), &[], &relays, &settings.tls);
             let servers = IceServers::new(urls, username, password);
             super::print(&if args.json {
                 format!("{}\n", servers.to_json())
@@ -92,7 +94,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
                 trial_text(&server, &relays, &servers)
             })?;
         } else if args.json {
-            super::print(&start_json(&server, &relays))?;
+            super::print(&start_json(&settings, &server, &relays))?;
         }
 
         let serve_metrics = async {
@@ -259,24 +261,24 @@ fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
     })
 }
 
-fn net_settings(settings: &Settings) -> NetSettings {
+/// What TLS clients are shown, if there are any to be shown something.
+fn tls(settings: &Settings) -> Result<Option<Arc<Tls>>, Failure> {
+    if !settings.listeners.iter().any(|at| at.transport.has_tls()) {
+        return Ok(None);
+    }
+    let tls = Tls::new(&settings.tls.certificates).map_err(fatal)?;
+    Ok(Some(Arc::new(tls)))
+}
+
+fn net_settings(settings: &Settings, tls: Option<Arc<Tls>>) -> NetSettings {
     let workers = settings.server.workers.map_or_else(
         || std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         NonZeroUsize::get,
     );
     let (sockets, tcp) = (&settings.sockets, &settings.tcp);
     NetSettings {
-        listeners: settings
-            .listeners
-            .iter()
-            .map(|listener| ListenerAddress {
-                transport: match listener.transport {
-                    Transport::Udp => engine::Transport::Udp,
-                    Transport::Tcp => engine::Transport::Tcp,
-                },
-                address: listener.address,
-            })
-            .collect(),
+        listeners: settings.listeners.clone(),
+        tls,
         workers,
         listener_buffers: Buffers {
             receive: sockets.receive_buffer,
@@ -291,32 +293,27 @@ fn net_settings(settings: &Settings) -> NetSettings {
             idle_timeout: tcp.idle_timeout,
             max_connections: tcp.max_connections,
             send_buffer: tcp.send_buffer,
+            max_queue_age: tcp.max_queue_age,
         },
     }
-}
-
-/// Where the server listens, with the ports it got.
-fn listening(server: &Server) -> Vec<Listener> {
-    server
-        .listeners()
-        .iter()
-        .map(|listener| Listener {
-            transport: match listener.transport {
-                engine::Transport::Udp | engine::Transport::Dtls => Transport::Udp,
-                engine::Transport::Tcp | engine::Transport::Tls => Transport::Tcp,
-            },
-            address: listener.address,
-        })
-        .collect()
 }
 
 /// Tells the log what runs, and what may not do what was meant.
 fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descriptors: u64) {
     for listener in server.listeners() {
         info!(
-            transport = listener.transport.name(),
+            transport = %listener.transport,
             address = %listener.address,
+            proxied = !listener.proxy_protocol_from.is_empty(),
             "listening"
+        );
+    }
+    for certificate in &settings.tls.certificates {
+        info!(
+            file = %certificate.file().display(),
+            names = certificate.names().join(" "),
+            not_after = certificate.not_after_date(),
+            "certificate"
         );
     }
     for relay in relays {
@@ -356,8 +353,8 @@ fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descr
 }
 
 /// What `--json` prints with a configuration: where the server can be reached.
-fn start_json(server: &Server, relays: &[RelayAddress]) -> String {
-    let urls = urls(&listening(server), &[], relays);
+fn start_json(settings: &Settings, server: &Server, relays: &[RelayAddress]) -> String {
+    let urls = urls(server.listeners(), &[], relays, &settings.tls);
     format!("{}\n", serde_json::json!({ "urls": urls }))
 }
 
@@ -372,7 +369,7 @@ fn trial_text(server: &Server, relays: &[RelayAddress], servers: &IceServers) ->
         let _ = writeln!(
             text,
             "  listening  {:4} {}",
-            listener.transport.name(),
+            listener.transport.to_string(),
             listener.address
         );
     }

@@ -28,6 +28,7 @@ pub(super) struct Document {
     pub server: Server,
     pub listener: List<Listener>,
     pub tcp: Tcp,
+    pub tls: Tls,
     pub sockets: Sockets,
     pub relay: Relay,
     pub allocation: Allocation,
@@ -53,6 +54,7 @@ pub(super) struct Server {
 pub(super) struct Listener {
     pub transport: Option<Transport>,
     pub address: Given<Read<SocketAddr>>,
+    pub proxy_protocol_from: List<Read<IpNet>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -62,6 +64,24 @@ pub(super) struct Tcp {
     pub idle_timeout: Given<Read<Duration>>,
     pub max_connections: Given<u32>,
     pub send_buffer: Given<Read<Size>>,
+    pub max_queue_age: Given<Read<Duration>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[tls]`")]
+pub(super) struct Tls {
+    pub certificate: List<Certificate>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table `[[tls.certificate]]`"
+)]
+pub(super) struct Certificate {
+    pub certificate: Given<String>,
+    pub key: Given<String>,
 }
 
 #[derive(Deserialize, Default)]

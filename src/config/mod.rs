@@ -4,6 +4,7 @@
 //! open sockets and does not look for addresses; it reads the file and the secrets it names. Main items: [`load`],
 //! [`parse`], [`Settings`], [`ConfigError`].
 
+mod certificate;
 mod check;
 mod document;
 mod error;
@@ -17,12 +18,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+pub use certificate::{Certificate, Validity};
 pub use error::{ConfigError, Invalid, Problem};
 pub use secrets::read_file as read_secret_file;
 pub use settings::{
     Allocation, Alternate, Auth, Family, Limits, Listener, Log, LogFormat, Metrics, PORT,
     PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost, Server, Settings, Sockets,
-    Stun, Tcp, Transport,
+    Stun, TLS_PORT, Tcp, Tls, Transport,
 };
 
 /// A longer file is not a configuration.

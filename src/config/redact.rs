@@ -19,10 +19,13 @@ const SHOWN: &[&str] = &[
     "match_user_part",
     "transport",
     "address",
+    "proxy_protocol_from",
     "auth_timeout",
     "idle_timeout",
     "max_connections",
     "send_buffer",
+    "max_queue_age",
+    "certificate",
     "receive_buffer",
     "relay_receive_buffer",
     "relay_send_buffer",
@@ -53,6 +56,8 @@ const TABLES: &[&str] = &[
     "server",
     "listener",
     "tcp",
+    "tls",
+    "tls.certificate",
     "sockets",
     "relay",
     "relay.address",
@@ -266,7 +271,15 @@ fn first_hidden(line: &str, shown: &mut bool) -> Option<usize> {
         _ => {
             *shown = false;
             let is_key = SHOWN.contains(&key)
-                || ["password", "secrets", "md5_key", "sha256_key", "nonce_key"].contains(&key);
+                || [
+                    "password",
+                    "secrets",
+                    "md5_key",
+                    "sha256_key",
+                    "nonce_key",
+                    "key",
+                ]
+                .contains(&key);
             return Some(if is_key {
                 indent + content.len() - after.len()
             } else {

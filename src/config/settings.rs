@@ -10,10 +10,14 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
 
+use super::certificate::Certificate;
 use crate::auth::{Secret, User};
 
 /// The port of STUN and TURN over UDP and TCP (RFC 8656, section 4).
 pub const PORT: u16 = 3478;
+
+/// The port of STUN and TURN over TLS (RFC 8656, section 5).
+pub const TLS_PORT: u16 = 5349;
 
 /// Everything an operator can set. [`Settings::default`] is what an empty file means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// `[tcp]`
     pub tcp: Tcp,
+    /// `[tls]`
+    pub tls: Tls,
     /// `[sockets]`
     pub sockets: Sockets,
     /// `[relay]`
@@ -65,6 +71,22 @@ pub enum Transport {
     Udp,
     /// STUN and TURN over TCP.
     Tcp,
+    /// STUN and TURN over TLS over TCP.
+    Tls,
+    /// Over TCP and over TLS on one port, told apart by a connection's first byte.
+    Auto,
+}
+
+impl Transport {
+    /// Whether clients connect, over TCP.
+    pub const fn is_stream(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
+    /// Whether clients may speak TLS, for which there has to be a certificate.
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Auto)
+    }
 }
 
 impl fmt::Display for Transport {
@@ -72,17 +94,33 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Auto => "auto",
         })
     }
 }
 
 /// `[[listener]]`: one address clients come in on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Listener {
-    /// UDP or TCP.
+    /// How clients reach it.
     pub transport: Transport,
     /// Where to listen. `[::]` means IPv6 only, never IPv4 as well.
     pub address: SocketAddr,
+    /// The proxies that say by the PROXY protocol whose bytes they pass on. Where there are any, they alone are
+    /// served, and none without a header.
+    pub proxy_protocol_from: Vec<IpNet>,
+}
+
+impl Listener {
+    /// A listener without a proxy in front of it.
+    pub const fn direct(transport: Transport, address: SocketAddr) -> Self {
+        Self {
+            transport,
+            address,
+            proxy_protocol_from: Vec::new(),
+        }
+    }
 }
 
 /// `[tcp]`: connections of clients.
@@ -96,6 +134,15 @@ pub struct Tcp {
     pub max_connections: usize,
     /// Bytes of relayed data queued for one connection before the oldest is dropped.
     pub send_buffer: usize,
+    /// How long relayed data may wait for one connection before it is dropped.
+    pub max_queue_age: Duration,
+}
+
+/// `[tls]`: connections of clients that speak TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// `[[tls.certificate]]`; the first is for clients that name none of them.
+    pub certificates: Vec<Certificate>,
 }
 
 /// `[sockets]`: kernel buffers, in bytes.
@@ -350,10 +397,7 @@ impl Default for Settings {
         let listeners = [Transport::Udp, Transport::Tcp]
             .into_iter()
             .flat_map(|transport| {
-                any.map(|ip| Listener {
-                    transport,
-                    address: SocketAddr::new(ip, PORT),
-                })
+                any.map(|ip| Listener::direct(transport, SocketAddr::new(ip, PORT)))
             });
         Self {
             server: Server::default(),
@@ -363,7 +407,9 @@ impl Default for Settings {
                 idle_timeout: Duration::from_secs(600),
                 max_connections: 10_000,
                 send_buffer: 512 << 10,
+                max_queue_age: Duration::from_millis(500),
             },
+            tls: Tls::default(),
             sockets: Sockets {
                 receive_buffer: 4 << 20,
                 send_buffer: 4 << 20,

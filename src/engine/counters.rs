@@ -2,6 +2,7 @@
 //!
 //! Nothing a client can choose becomes a label, so the memory of all counters is fixed when the program is compiled.
 
+use super::path::Transport;
 use crate::wire::{ErrorCode, Method};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -132,6 +133,42 @@ reasons! {
     }
 }
 
+reasons! {
+    /// Why a TLS connection was not made.
+    TlsFailureReason {
+        /// The client took too long.
+        Timeout => "timeout",
+        /// The client went away.
+        Closed => "closed",
+        /// What it sent is not TLS: plain STUN, or HTTP.
+        NotTls => "not_tls",
+        /// It speaks only versions older than TLS 1.2.
+        Version => "version",
+        /// No cipher suite, group or signature scheme in common.
+        NothingInCommon => "nothing_in_common",
+        /// It did not like our certificate, or something else, and said so.
+        Refused => "refused_by_client",
+        /// It broke the protocol.
+        Protocol => "protocol",
+    }
+}
+
+reasons! {
+    /// Why what came from behind a proxy was not let in.
+    ProxyFailureReason {
+        /// It does not come from a trusted proxy.
+        Untrusted => "untrusted",
+        /// It does not start with a PROXY header.
+        Missing => "missing",
+        /// The header is malformed.
+        Malformed => "malformed",
+        /// The header took too long.
+        Timeout => "timeout",
+        /// The connection ended before the header did.
+        Closed => "closed",
+    }
+}
+
 /// The methods that are counted by name; the last one stands for all others.
 pub const METHODS: [Method; 9] = [
     Method::BINDING,
@@ -165,6 +202,15 @@ impl Traffic {
     }
 }
 
+/// Stream connections of one kind.
+#[derive(Debug, Default)]
+pub struct Connections {
+    /// Those that came, behind their handshake.
+    pub opened: Counter,
+    /// Those that ended; with the above this gives the number open.
+    pub closed: Counter,
+}
+
 /// The counters of one worker.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -186,10 +232,10 @@ pub struct Counters {
     pub to_clients: Traffic,
     /// Relayed between two allocations of this server without touching the network; counted at the receiver.
     pub hairpin: Traffic,
-    /// Stream connections accepted.
-    pub connections_opened: Counter,
-    /// Stream connections closed.
-    pub connections_closed: Counter,
+    tcp: Connections,
+    tls: Connections,
+    tls_failures: [Counter; TlsFailureReason::ALL.len()],
+    proxy_failures: [Counter; ProxyFailureReason::ALL.len()],
 }
 
 fn method_index(method: Method) -> usize {
@@ -244,6 +290,45 @@ impl Counters {
         if let Some(counter) = self.refusals.get(reason as usize) {
             counter.add(1);
         }
+    }
+
+    /// The connections over a transport: TLS, or plain TCP.
+    #[must_use]
+    pub const fn connections(&self, transport: Transport) -> &Connections {
+        match transport {
+            Transport::Tls => &self.tls,
+            _ => &self.tcp,
+        }
+    }
+
+    /// Counts a TLS connection that was not made.
+    pub fn tls_failure(&self, reason: TlsFailureReason) {
+        if let Some(counter) = self.tls_failures.get(reason as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// Counts a connection or a datagram that was not let in.
+    pub fn proxy_failure(&self, reason: ProxyFailureReason) {
+        if let Some(counter) = self.proxy_failures.get(reason as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// TLS connections that were not made, by reason.
+    pub fn tls_failures(&self) -> impl Iterator<Item = (TlsFailureReason, u64)> + '_ {
+        TlsFailureReason::ALL
+            .iter()
+            .copied()
+            .zip(self.tls_failures.iter().map(Counter::get))
+    }
+
+    /// Connections and datagrams that were not let in for want of a PROXY header, by reason.
+    pub fn proxy_failures(&self) -> impl Iterator<Item = (ProxyFailureReason, u64)> + '_ {
+        ProxyFailureReason::ALL
+            .iter()
+            .copied()
+            .zip(self.proxy_failures.iter().map(Counter::get))
     }
 
     /// Requests by method.

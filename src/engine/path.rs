@@ -90,6 +90,15 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 pub enum Link {
     /// A listener's datagram socket, by its number.
     Datagram(u32),
+    /// A proxy's socket beyond a listener's: the client is known by a PROXY header, and reached through the proxy.
+    Proxied {
+        /// The listener's socket, by its number.
+        listener: u32,
+        /// The proxy's address, where answers go.
+        proxy: SocketAddr,
+        /// The address the proxy sent to, where answers come from.
+        local: IpAddr,
+    },
     /// A connection, by its number.
     Stream(u32),
 }

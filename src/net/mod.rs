@@ -7,11 +7,14 @@
 //! This is the only room with `unsafe`: system calls the standard library does not have, each block with its reason.
 
 pub mod addresses;
+mod carrier;
 pub mod clock;
 pub mod descriptors;
+mod entrance;
 mod icmp;
 mod mailbox;
 mod outbox;
+mod proxy;
 mod receiver;
 mod relay_set;
 mod report;
@@ -20,10 +23,13 @@ mod sockaddr;
 pub mod socket;
 mod stream;
 mod tasks;
+pub mod tls;
 mod worker;
 
-use crate::engine::{Counters, Engine, Shared, Transport, WorkerId};
+use crate::config::{Listener, Transport};
+use crate::engine::{Counters, Engine, Shared, WorkerId};
 use clock::Clock;
+use entrance::Entrance;
 use socket::Buffers;
 use std::fmt;
 use std::io;
@@ -32,16 +38,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tls::Tls;
 use tokio::sync::watch;
-
-/// An address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenerAddress {
-    /// The transport.
-    pub transport: Transport,
-    /// The address. A wildcard answers from the address it was asked on; an IPv6 one is for IPv6 only.
-    pub address: SocketAddr,
-}
 
 /// How stream connections are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +52,17 @@ pub struct StreamSettings {
     pub max_connections: usize,
     /// How many bytes of media wait for a slow client; the oldest go first.
     pub send_buffer: usize,
+    /// How old media may become while it waits for a slow client; what is older goes.
+    pub max_queue_age: Duration,
 }
 
 /// What the sockets are like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct NetSettings {
     /// Where to listen.
-    pub listeners: Vec<ListenerAddress>,
+    pub listeners: Vec<Listener>,
+    /// What is shown to TLS clients; listeners for them need it.
+    pub tls: Option<Arc<Tls>>,
     /// How many workers; at least one.
     pub workers: usize,
     /// The buffers of UDP listeners.
@@ -75,7 +77,7 @@ pub struct NetSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's address could not be had.
-    #[error("cannot listen on {address} ({}): {}", .transport.name(), Explained(.error))]
+    #[error("cannot listen on {address} ({}): {}", .transport, Explained(.error))]
     Listen {
         /// The transport.
         transport: Transport,
@@ -83,6 +85,12 @@ pub enum StartError {
         address: SocketAddr,
         /// What the system said.
         error: io::Error,
+    },
+    /// A listener for TLS without a certificate to show.
+    #[error("cannot listen on {address} (tls): there is no certificate")]
+    NoCertificate {
+        /// The address.
+        address: SocketAddr,
     },
     /// A relay address is not one of this host.
     #[error("cannot relay from {address}: {}", Explained(.error))]
@@ -123,7 +131,7 @@ impl fmt::Display for Explained<'_> {
 /// The TCP listeners of one worker, and how many UDP listeners it has.
 struct WorkerSockets {
     udp_count: usize,
-    tcp: Vec<(TcpListener, SocketAddr)>,
+    tcp: Vec<(TcpListener, Entrance)>,
 }
 
 /// A running server.
@@ -131,7 +139,7 @@ pub struct Server {
     threads: Vec<JoinHandle<io::Result<()>>>,
     stop: watch::Sender<bool>,
     counters: Vec<Arc<Counters>>,
-    listeners: Vec<ListenerAddress>,
+    listeners: Vec<Listener>,
     receive_buffer: Option<usize>,
 }
 
@@ -155,10 +163,14 @@ impl Server {
         }
         let mut listeners = settings.listeners.clone();
         for listener in &settings.listeners {
+            if listener.transport.has_tls() && settings.tls.is_none() {
+                let address = listener.address;
+                return Err(StartError::NoCertificate { address });
+            }
             if listener.address.port() != 0 {
                 let is_stream = listener.transport.is_stream();
                 socket::check_free(listener.address, is_stream)
-                    .map_err(|error| listener.failed(error))?;
+                    .map_err(|error| failed(listener, error))?;
             }
         }
         let count = settings.workers.max(1);
@@ -172,30 +184,27 @@ impl Server {
             let mut tcp = Vec::new();
             for listener in &mut listeners {
                 let address = listener.address;
-                let bound = match listener.transport {
-                    Transport::Udp | Transport::Dtls => {
-                        socket::udp_listener(address, settings.listener_buffers).and_then(
-                            |socket| {
-                                let bound = socket.local_addr()?;
-                                receive_buffer = Some(socket::granted_receive_buffer(&socket));
-                                udp.push(worker::Listener {
-                                    socket,
-                                    address: bound,
-                                });
-                                Ok(bound)
-                            },
-                        )
-                    }
-                    Transport::Tcp | Transport::Tls => {
-                        socket::tcp_listener(address).and_then(|socket| {
-                            let bound = socket.local_addr()?;
-                            tcp.push((socket, bound));
-                            Ok(bound)
-                        })
-                    }
+                let bound = if listener.transport.is_stream() {
+                    socket::tcp_listener(address).and_then(|socket| {
+                        let bound = socket.local_addr()?;
+                        let entrance = Entrance::new(listener, bound, settings.tls.clone());
+                        tcp.push((socket, entrance));
+                        Ok(bound)
+                    })
+                } else {
+                    socket::udp_listener(address, settings.listener_buffers).and_then(|socket| {
+                        let bound = socket.local_addr()?;
+                        receive_buffer = Some(socket::granted_receive_buffer(&socket));
+                        udp.push(worker::Listener {
+                            socket,
+                            address: bound,
+                            proxies: listener.proxy_protocol_from.clone(),
+                        });
+                        Ok(bound)
+                    })
                 };
                 // Where the system chose the port, the other workers need the same.
-                listener.address = bound.map_err(|error| listener.failed(error))?;
+                listener.address = bound.map_err(|error| failed(listener, error))?;
             }
             prepared.push((number, udp, tcp, mailbox));
         }
@@ -234,7 +243,7 @@ impl Server {
 
     /// Where it listens, with the ports the system chose.
     #[must_use]
-    pub fn listeners(&self) -> &[ListenerAddress] {
+    pub fn listeners(&self) -> &[Listener] {
         &self.listeners
     }
 
@@ -274,13 +283,11 @@ impl Server {
     }
 }
 
-impl ListenerAddress {
-    fn failed(&self, error: io::Error) -> StartError {
-        StartError::Listen {
-            transport: self.transport,
-            address: self.address,
-            error,
-        }
+fn failed(listener: &Listener, error: io::Error) -> StartError {
+    StartError::Listen {
+        transport: listener.transport,
+        address: listener.address,
+        error,
     }
 }
 

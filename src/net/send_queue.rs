@@ -8,9 +8,6 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
 
-/// How old media may become before it is dropped.
-const MAX_AGE: Duration = Duration::from_millis(500);
-
 /// How many bytes of answers may wait. A client that lets so many pile up sends requests and reads nothing.
 const MAX_ANSWERS: usize = 64 << 10;
 
@@ -22,6 +19,7 @@ pub(super) struct SendQueue {
     /// Whether some bytes of the first media frame are written, so that the rest has to follow at once.
     begun: bool,
     max_media: usize,
+    max_age: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,13 +30,15 @@ struct Frame {
 }
 
 impl SendQueue {
-    pub fn new(max_media: usize) -> Self {
+    /// A queue for so many bytes of media, none older than `max_age` when more comes.
+    pub fn new(max_media: usize, max_age: Duration) -> Self {
         SendQueue {
             answers: VecDeque::new(),
             media: VecDeque::new(),
             frames: VecDeque::new(),
             begun: false,
             max_media,
+            max_age,
         }
     }
 
@@ -76,7 +76,7 @@ impl SendQueue {
             let Some(frame) = self.frames.get(oldest).copied() else {
                 return dropped;
             };
-            let is_old = now.since(frame.at) > MAX_AGE;
+            let is_old = now.since(frame.at) > self.max_age;
             if !is_old && self.media.len() <= self.max_media {
                 return dropped;
             }

@@ -1,14 +1,13 @@
 //! One stream client: frames in, frames out, and an end for those who keep a connection and do nothing with it.
 
 use super::StreamSettings;
+use super::carrier::Carrier;
 use super::tasks::Shared;
-use crate::engine::{ClientPath, FiveTuple, Link, Transport};
+use crate::engine::{ClientPath, FiveTuple, Link};
 use crate::wire::ChannelRange;
 use crate::wire::stream::{Framing, MAX_FRAME, next_frame_in};
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// The read buffer of a quiet connection.
@@ -21,26 +20,38 @@ const MAX_UNPROVED_FRAME: usize = 4096;
 /// How long a client that closed its side may take to read its last answers.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
-pub(super) async fn serve(worker: Shared, stream: TcpStream, peer: SocketAddr, server: SocketAddr) {
-    let (number, wake) = worker.borrow_mut().connection_opened();
+/// Serves a client until its end. `input` was read from the connection before, and `opened` is when it came.
+pub(super) async fn serve(
+    worker: Shared,
+    carrier: Carrier,
+    tuple: FiveTuple,
+    input: Vec<u8>,
+    opened: Instant,
+) {
+    let (number, wake) = worker.borrow_mut().connection_opened(tuple.transport());
     let client = ClientPath {
-        tuple: FiveTuple::new(peer, server, Transport::Tcp),
+        tuple,
         link: Link::Stream(number),
     };
     let mut connection = Connection {
         worker: &worker,
-        stream: &stream,
+        carrier,
         client,
         number,
-        input: Vec::new(),
+        input,
         channels: worker.borrow().channels(),
-        patience: Patience::new(worker.borrow().settings().stream),
+        patience: Patience::new(worker.borrow().settings().stream, opened),
     };
-    loop {
+    // What came in along with a header or a handshake does not make the socket readable any more.
+    let mut is_open = connection.take_frames().is_ok();
+    if is_open && matches!(connection.carrier, Carrier::Tls(_)) {
+        is_open = connection.read().await;
+    }
+    while is_open {
         let has_output = connection.has_output();
         tokio::select! {
             biased;
-            ready = stream.writable(), if has_output => {
+            ready = connection.carrier.socket().writable(), if has_output => {
                 if ready.is_err() || connection.write().is_err() {
                     break;
                 }
@@ -51,18 +62,8 @@ pub(super) async fn serve(worker: Shared, stream: TcpStream, peer: SocketAddr, s
                     break;
                 }
             }
-            ready = stream.readable() => {
-                if ready.is_err() {
-                    break;
-                }
-                match connection.read() {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        connection.write_last().await;
-                        break;
-                    }
-                    Err(_) => break,
-                }
+            ready = connection.carrier.socket().readable() => {
+                is_open = ready.is_ok() && connection.read().await;
             }
             () = tokio::time::sleep_until(connection.patience.end()) => {
                 let is_used = worker.borrow().has_allocation(&client);
@@ -72,12 +73,13 @@ pub(super) async fn serve(worker: Shared, stream: TcpStream, peer: SocketAddr, s
             }
         }
     }
+    connection.carrier.close();
     worker.borrow_mut().connection_closed(&client);
 }
 
 struct Connection<'a> {
     worker: &'a Shared,
-    stream: &'a TcpStream,
+    carrier: Carrier,
     client: ClientPath,
     number: u32,
     input: Vec<u8>,
@@ -87,23 +89,43 @@ struct Connection<'a> {
 
 impl Connection<'_> {
     fn has_output(&self) -> bool {
-        self.worker
-            .borrow_mut()
-            .connection(self.number)
-            .is_some_and(|connection| !connection.queue.is_empty())
+        self.carrier.wants_write()
+            || self
+                .worker
+                .borrow_mut()
+                .connection(self.number)
+                .is_some_and(|connection| !connection.queue.is_empty())
     }
 
-    /// Reads what is there and works on whole frames; `false` at the end of the stream.
-    fn read(&mut self) -> io::Result<bool> {
+    /// Reads what is there and works on whole frames; `false` when that was the last.
+    async fn read(&mut self) -> bool {
+        match self.try_read() {
+            Ok(true) => true,
+            Ok(false) => {
+                self.write_last().await;
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The same without waiting; `false` at the end of the stream.
+    fn try_read(&mut self) -> io::Result<bool> {
         if self.input.capacity() - self.input.len() < READ_SIZE {
             self.input.reserve(READ_SIZE);
         }
-        match self.stream.try_read_buf(&mut self.input) {
+        match self.carrier.try_read(&mut self.input) {
             Ok(0) => return Ok(false),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(error) => return Err(error),
         }
+        self.take_frames()?;
+        Ok(true)
+    }
+
+    /// Works on the whole frames that were read.
+    fn take_frames(&mut self) -> io::Result<()> {
         let mut worker = self.worker.borrow_mut();
         let mut start = 0;
         let needed = loop {
@@ -138,7 +160,7 @@ impl Connection<'_> {
         } else if needed > self.input.capacity() {
             self.input.reserve(needed - self.input.len());
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Writes what the socket takes.
@@ -150,10 +172,14 @@ impl Connection<'_> {
         if connection.broken {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
+        match self.carrier.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            flushed => flushed?,
+        }
         while !connection.queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); 6];
             let count = connection.queue.slices(&mut slices);
-            match self.stream.try_write_vectored(&slices[..count]) {
+            match self.carrier.try_write(&slices[..count]) {
                 Ok(written) => connection.queue.written(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -166,7 +192,7 @@ impl Connection<'_> {
     async fn write_last(&mut self) {
         let _ = tokio::time::timeout(LAST_WRITE, async {
             while self.write().is_ok() && self.has_output() {
-                if self.stream.writable().await.is_err() {
+                if self.carrier.socket().writable().await.is_err() {
                     return;
                 }
             }
@@ -184,10 +210,10 @@ struct Patience {
 }
 
 impl Patience {
-    fn new(settings: StreamSettings) -> Self {
+    fn new(settings: StreamSettings, opened: Instant) -> Self {
         Patience {
             settings,
-            opened: Instant::now(),
+            opened,
             last_frame: None,
             partial_since: None,
         }

@@ -1,7 +1,8 @@
 //! The tasks of a worker's runtime: each waits for one thing and calls into the [`Worker`].
 
+use super::WorkerSockets;
+use super::entrance::Entrance;
 use super::worker::Worker;
-use super::{WorkerSockets, stream};
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,12 +41,12 @@ pub(super) fn run(
         for index in 0..listeners {
             spawn_local(serve_listener(worker.clone(), index));
         }
-        for (listener, address) in sockets.tcp {
+        for (listener, entrance) in sockets.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             spawn_local(accept(
                 worker.clone(),
                 listener,
-                address,
+                Rc::new(entrance),
                 connections.clone(),
             ));
         }
@@ -131,7 +132,7 @@ async fn serve_timer(worker: Shared) {
 async fn accept(
     worker: Shared,
     listener: tokio::net::TcpListener,
-    address: std::net::SocketAddr,
+    entrance: Rc<Entrance>,
     connections: Arc<AtomicUsize>,
 ) {
     let settings = worker.borrow().settings();
@@ -158,10 +159,9 @@ async fn accept(
         };
         // Media must not wait for more media (Nagle).
         let _ = stream.set_nodelay(true);
-        let server = stream.local_addr().unwrap_or(address);
-        let worker = worker.clone();
+        let (worker, entrance) = (worker.clone(), entrance.clone());
         spawn_local(async move {
-            stream::serve(worker, stream, peer, server).await;
+            entrance.admit(worker, stream, peer).await;
             drop(place);
         });
     }

@@ -7,15 +7,18 @@ use super::clock::Clock;
 use super::icmp;
 use super::mailbox::{Inbox, Post};
 use super::outbox::{Datagram, Exit, Outbox, Payload};
+use super::proxy;
 use super::receiver::{Receiver, SLOTS};
 use super::relay_set::RelaySet;
 use super::report::Reporter;
 use super::send_queue::SendQueue;
 use crate::engine::counters::DropReason;
 use crate::engine::{
-    ClientPath, Engine, Event, FiveTuple, Link, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError,
-    RelayId, ToClient, Transport,
+    ClientPath, Counters, Engine, Event, FiveTuple, Link, Now, OpenRelay, Outcome, REPLY_LENGTH,
+    RelayError, RelayId, ToClient, Transport,
 };
+use crate::wire::proxy_protocol::Origin;
+use ipnet::IpNet;
 use slab::Slab;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -38,6 +41,8 @@ const INBOX_SHARE: usize = 64;
 pub(super) struct Listener {
     pub socket: UdpSocket,
     pub address: SocketAddr,
+    /// The proxies whose PROXY header each datagram has to start with; empty for none.
+    pub proxies: Vec<IpNet>,
 }
 
 /// What a stream connection's task and the worker share.
@@ -195,8 +200,14 @@ impl Worker {
                 tuple: FiveTuple::new(message.from, server, Transport::Udp),
                 link: Link::Datagram(index as u32),
             };
+            let is_proxied = core.is_proxied(index);
             for range in message.datagrams() {
-                core.serve_client(now, &client, Input::received(memory, range));
+                let input = Input::received(memory, range);
+                if is_proxied {
+                    core.serve_proxied(now, index, &client.tuple, input);
+                } else {
+                    core.serve_client(now, &client, input);
+                }
             }
         }
         core.finish(memory);
@@ -267,12 +278,15 @@ impl Worker {
     }
 
     /// Takes a connection in; its number.
-    pub fn connection_opened(&mut self) -> (u32, Rc<Notify>) {
+    pub fn connection_opened(&mut self, transport: Transport) -> (u32, Rc<Notify>) {
         let core = &mut self.core;
-        core.engine.counters().connections_opened.add(1);
+        core.engine.counters().connections(transport).opened.add(1);
         let wake = Rc::new(Notify::new());
         let number = core.connections.insert(Connection {
-            queue: SendQueue::new(core.settings.stream.send_buffer),
+            queue: SendQueue::new(
+                core.settings.stream.send_buffer,
+                core.settings.stream.max_queue_age,
+            ),
             wake: wake.clone(),
             broken: false,
         });
@@ -288,7 +302,8 @@ impl Worker {
         if let Link::Stream(number) = client.link {
             core.connections.try_remove(number as usize);
         }
-        core.engine.counters().connections_closed.add(1);
+        let counters = core.engine.counters();
+        counters.connections(client.tuple.transport()).closed.add(1);
     }
 
     pub fn connection(&mut self, number: u32) -> Option<&mut Connection> {
@@ -300,6 +315,11 @@ impl Worker {
         let now = self.core.clock.now();
         let input = Input::other(self.receiver.memory(), frame);
         self.core.serve_client(now, client, input);
+    }
+
+    /// What this worker counts.
+    pub fn counters(&self) -> &Counters {
+        self.core.engine.counters()
     }
 
     /// Counts a stream that cannot be understood.
@@ -338,6 +358,42 @@ fn is_icmp(error: &io::Error) -> bool {
 }
 
 impl Core {
+    fn is_proxied(&self, index: usize) -> bool {
+        self.listeners
+            .get(index)
+            .is_some_and(|listener| !listener.proxies.is_empty())
+    }
+
+    /// Takes a datagram with a PROXY header. The client is whom the header names; answers go back the way the datagram
+    /// came, without a header.
+    fn serve_proxied(&mut self, now: Now, index: usize, seen: &FiveTuple, input: Input<'_>) {
+        let Some(listener) = self.listeners.get(index) else {
+            return;
+        };
+        let header = match proxy::datagram(&listener.proxies, seen.client(), input.bytes) {
+            Ok(header) => header,
+            Err(reason) => return self.engine.counters().proxy_failure(reason),
+        };
+        let tuple = match header.origin {
+            Origin::Proxied { client, server } => FiveTuple::new(client, server, Transport::Udp),
+            Origin::Sender => *seen,
+        };
+        let client = ClientPath {
+            tuple,
+            link: Link::Proxied {
+                listener: index as u32,
+                proxy: seen.client(),
+                local: seen.server().ip(),
+            },
+        };
+        let input = Input {
+            bytes: &input.bytes[header.length..],
+            at: input.at.map(|at| at + header.length),
+            memory: input.memory,
+        };
+        self.serve_client(now, &client, input);
+    }
+
     fn serve_client(&mut self, now: Now, client: &ClientPath, input: Input<'_>) {
         let outcome = self
             .engine
@@ -428,9 +484,9 @@ impl Core {
     fn answer(&mut self, client: &ClientPath, length: usize) {
         let bytes = &self.reply[..length];
         match client.link {
-            Link::Datagram(index) => {
+            Link::Datagram(_) | Link::Proxied { .. } => {
                 let payload = self.outbox.keep(bytes);
-                self.send_to_client(index, &client.tuple, None, payload, 0);
+                self.send_to_client(client.link, &client.tuple, None, payload, 0);
             }
             Link::Stream(number) => {
                 if let Some(connection) = self.connections.get_mut(number as usize) {
@@ -443,10 +499,10 @@ impl Core {
 
     fn deliver(&mut self, now: Now, delivery: ToClient, input: Input<'_>) {
         match delivery.link {
-            Link::Datagram(index) => {
+            Link::Datagram(_) | Link::Proxied { .. } => {
                 let payload = self.payload(input, delivery.payload);
                 self.send_to_client(
-                    index,
+                    delivery.link,
                     &delivery.tuple,
                     Some(delivery.header),
                     payload,
@@ -473,20 +529,29 @@ impl Core {
 
     fn send_to_client(
         &mut self,
-        index: u32,
+        link: Link,
         tuple: &FiveTuple,
         header: Option<crate::engine::Header>,
         payload: Payload,
         padding: u8,
     ) {
+        let (index, to, from) = match link {
+            Link::Datagram(index) => (index, tuple.client(), tuple.server().ip()),
+            Link::Proxied {
+                listener,
+                proxy,
+                local,
+            } => (listener, proxy, local),
+            Link::Stream(_) => return,
+        };
         let is_wildcard = self
             .listeners
             .get(index as usize)
             .is_some_and(|listener| listener.address.ip().is_unspecified());
         self.outbox.push(Datagram {
             exit: Exit::Listener(index),
-            to: tuple.client(),
-            from: is_wildcard.then(|| tuple.server().ip()),
+            to,
+            from: is_wildcard.then_some(from),
             header,
             payload,
             padding,

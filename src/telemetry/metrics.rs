@@ -4,7 +4,7 @@
 //! waits for a scrape. No label is one a client can choose: the number of series is fixed.
 
 use crate::engine::counters::{Counters, Traffic};
-use crate::engine::{Now, RelayPool};
+use crate::engine::{Now, RelayPool, Transport};
 use crate::net::clock::Clock;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -233,19 +233,42 @@ impl Source {
             [],
             [([], opened.saturating_sub(closed))],
         );
-        let closed = self.sum(|worker| worker.connections_closed.get());
-        let opened = self.sum(|worker| worker.connections_opened.get());
+        let connections = [Transport::Tcp, Transport::Tls].map(|transport| {
+            let closed = self.sum(|worker| worker.connections(transport).closed.get());
+            let opened = self.sum(|worker| worker.connections(transport).opened.get());
+            (transport.name(), opened, closed)
+        });
         families.counters(
             "hairpin_connections_total",
-            "TCP connections ever accepted",
-            [],
-            [([], opened)],
+            "Connections ever made, those over TLS behind their handshake",
+            ["transport"],
+            connections.map(|(name, opened, _)| ([name], opened)),
         );
         families.gauges(
             "hairpin_connections",
-            "TCP connections open",
-            [],
-            [([], opened.saturating_sub(closed))],
+            "Connections open",
+            ["transport"],
+            connections.map(|(name, opened, closed)| ([name], opened.saturating_sub(closed))),
+        );
+        families.counters(
+            "hairpin_tls_handshake_failures_total",
+            "TLS connections that were not made, by reason",
+            ["reason"],
+            self.sum_by(false, |worker| {
+                worker.tls_failures().collect::<Vec<_>>().into_iter()
+            })
+            .into_iter()
+            .map(|(reason, value)| ([reason.name()], value)),
+        );
+        families.counters(
+            "hairpin_proxy_protocol_failures_total",
+            "Connections and datagrams not let in for want of a PROXY protocol header, by reason",
+            ["reason"],
+            self.sum_by(false, |worker| {
+                worker.proxy_failures().collect::<Vec<_>>().into_iter()
+            })
+            .into_iter()
+            .map(|(reason, value)| ([reason.name()], value)),
         );
         let ports = self.relays.counts(now.instant);
         families.gauges(

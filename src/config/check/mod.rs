@@ -6,6 +6,7 @@
 mod alternates;
 mod auth;
 mod places;
+mod tls;
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;
@@ -30,8 +31,13 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<Problem>) {
     let mut problems = Problems(Vec::new());
     let default = Settings::default();
+    let certificates = document.tls.certificate.as_ref();
+    // Unreadable ones are noted once, and not at each listener again.
+    let has_certificate = certificates.is_some_and(|given| !given.is_empty());
+    let tls = tls::check(document.tls, base, &mut problems);
     let places = places::Places::check(
         document.listener,
+        has_certificate,
         document.metrics,
         document.relay.address,
         &default,
@@ -44,6 +50,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         server: server(document.server, &mut problems),
         listeners: places.listeners,
         tcp: tcp(document.tcp, default.tcp, &mut problems),
+        tls,
         sockets: sockets(document.sockets, default.sockets, &mut problems),
         relay: to::Relay {
             ports: document
@@ -232,6 +239,12 @@ fn tcp(given: document::Tcp, default: to::Tcp, problems: &mut Problems) -> to::T
             given.send_buffer,
             128 << 10..=64 << 20,
             default.send_buffer,
+        ),
+        max_queue_age: problems.duration(
+            "max_queue_age",
+            given.max_queue_age,
+            SECOND / 100..=MINUTE,
+            default.max_queue_age,
         ),
     }
 }

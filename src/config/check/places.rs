@@ -1,12 +1,14 @@
 //! Addresses: listeners, metrics and relays, alone and beside each other.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
+
+use ipnet::IpNet;
 
 use super::super::document::{self, Given, List, Read};
 use super::super::error::Problem;
 use super::super::settings::{
-    Family, Listener, Metrics, RelayAddress, RelayHost, Settings, Transport,
+    Family, Listener, Metrics, RelayAddress, RelayHost, Settings, TLS_PORT, Transport,
 };
 use super::Problems;
 
@@ -20,12 +22,13 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn check(
         listeners: List<document::Listener>,
+        has_certificate: bool,
         metrics: document::Metrics,
         relays: List<document::RelayAddress>,
         default: &Settings,
         problems: &mut Problems,
     ) -> Self {
-        let listeners = check_listeners(listeners, &default.listeners, problems);
+        let listeners = check_listeners(listeners, has_certificate, &default.listeners, problems);
         let metrics = check_metrics(metrics.address, &listeners, &default.metrics, problems);
         Self {
             listeners: listeners
@@ -40,21 +43,50 @@ impl Places {
 
 fn check_listeners(
     given: List<document::Listener>,
+    has_certificate: bool,
     default: &[Listener],
     problems: &mut Problems,
 ) -> Vec<(Option<Range<usize>>, Listener)> {
     let Some(given) = given else {
-        return default.iter().map(|listener| (None, *listener)).collect();
+        let mut listeners = default.to_vec();
+        if has_certificate {
+            let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            listeners.extend(
+                any.map(|ip| Listener::direct(Transport::Tls, SocketAddr::new(ip, TLS_PORT))),
+            );
+        }
+        return listeners
+            .into_iter()
+            .map(|listener| (None, listener))
+            .collect();
     };
     let mut listeners = Vec::new();
     for element in given {
         let span = element.span();
-        let document::Listener { transport, address } = element.into_inner();
+        let document::Listener {
+            transport,
+            address,
+            proxy_protocol_from,
+        } = element.into_inner();
+        let proxies = proxies(proxy_protocol_from, problems);
         match (transport, address) {
             (Some(transport), Some(address)) => {
                 let (span, address) = (address.span(), address.into_inner().0);
                 match usable(address) {
-                    Ok(()) => listeners.push((span, Listener { transport, address })),
+                    Ok(()) => {
+                        if transport.has_tls() && !has_certificate {
+                            problems.add(without_certificate(span.clone(), transport));
+                        }
+                        let proxy_protocol_from = proxies;
+                        listeners.push((
+                            span,
+                            Listener {
+                                transport,
+                                address,
+                                proxy_protocol_from,
+                            },
+                        ));
+                    }
                     Err(why) => problems.add(Problem::new(
                         span,
                         format!("nobody can listen on `{address}`: {why}"),
@@ -63,7 +95,7 @@ fn check_listeners(
             }
             (None, _) => problems.add(
                 Problem::new(span, "this listener has no `transport`")
-                    .help("transport = \"udp\" or transport = \"tcp\""),
+                    .help("transport = \"udp\", \"tcp\", \"tls\" or \"auto\""),
             ),
             (_, None) => problems.add(
                 Problem::new(span, "this listener has no `address`")
@@ -71,16 +103,58 @@ fn check_listeners(
             ),
         }
     }
-    problems.repeated(&listeners, |listener| {
-        format!(
-            "the {} listener on `{}`",
-            listener.transport, listener.address
-        )
+    let named: Vec<_> = listeners
+        .iter()
+        .map(|(span, listener)| (span.clone(), (listener.transport, listener.address)))
+        .collect();
+    problems.repeated(&named, |(transport, address)| {
+        format!("the {transport} listener on `{address}`")
     });
+    shared_ports(&named, problems);
     listeners
         .into_iter()
         .map(|(span, listener)| (Some(span), listener))
         .collect()
+}
+
+/// The prefixes in `proxy_protocol_from`.
+fn proxies(given: List<Read<IpNet>>, problems: &mut Problems) -> Vec<IpNet> {
+    let proxies: Vec<_> = given
+        .unwrap_or_default()
+        .into_iter()
+        .map(|given| (given.span(), given.into_inner().0))
+        .collect();
+    problems.repeated(&proxies, |net| format!("`{net}` in `proxy_protocol_from`"));
+    proxies.into_iter().map(|(_, net)| net).collect()
+}
+
+fn without_certificate(span: Range<usize>, transport: Transport) -> Problem {
+    Problem::new(
+        span,
+        format!("this listener, with transport \"{transport}\", needs a certificate"),
+    )
+    .help(
+        "name its files under [[tls.certificate]]: certificate = \"chain.pem\", key = \"key.pem\"",
+    )
+}
+
+/// Notes listeners of several kinds on one TCP port: the system would hand each connection to either by chance.
+fn shared_ports(listeners: &[(Range<usize>, (Transport, SocketAddr))], problems: &mut Problems) {
+    for (at, (span, (transport, address))) in listeners.iter().enumerate() {
+        let earlier = listeners.iter().take(at).find(|(_, (other, same))| {
+            same == address && other != transport && other.is_stream() && transport.is_stream()
+        });
+        if let Some((first, (other, _))) = earlier {
+            problems.add(
+                Problem::new(
+                    span.clone(),
+                    format!("`{address}` is taken by a listener with transport \"{other}\""),
+                )
+                .other(first.clone(), "first here")
+                .help("one with transport = \"auto\" takes both TCP and TLS"),
+            );
+        }
+    }
 }
 
 fn check_metrics(
@@ -102,7 +176,7 @@ fn check_metrics(
         }
         let same = |listener: &Listener| {
             let ip = listener.address.ip();
-            listener.transport == Transport::Tcp
+            listener.transport.is_stream()
                 && listener.address.port() == address.port()
                 && Family::of(ip) == Family::of(address.ip())
                 && (ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified())
@@ -111,8 +185,8 @@ fn check_metrics(
             let problem = Problem::new(
                 span,
                 format!(
-                    "`{address}` is taken by the tcp listener on `{}`",
-                    listener.address
+                    "`{address}` is taken by the {} listener on `{}`",
+                    listener.transport, listener.address
                 ),
             );
             problems.add(match other {
