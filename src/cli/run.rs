@@ -50,7 +50,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
     } else {
         None
     };
-    telemetry::log::start(&settings.log).map_err(fatal)?;
+    let _log = telemetry::log::start(&settings.log).map_err(fatal)?;
     let relays = addresses::relays(&settings.relay).map_err(fatal)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,7 +1,29 @@
 //! Setting up the log.
+//!
+//! Lines are written by a thread of their own, from a queue of bounded length: whoever reads standard error may be slow,
+//! stuck or gone, and none of that may stop a worker. What does not fit the queue is lost and counted.
+//! Main items: [`start`], [`LogGuard`].
 
 use crate::config::{Log, LogFormat};
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How many lines may wait to be written: the end of many allocations at once.
+const QUEUE: usize = 8192;
+
+/// How long the end of the program waits for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How often it is said that lines are lost, at most.
+const LOST_LINES: Duration = Duration::from_secs(10);
+
+/// How often a full queue is looked at by then.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The log cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -17,25 +39,117 @@ pub enum LogError {
     /// Something else in this process logs already.
     #[error("the log is set up already")]
     Twice,
+    /// The system has no thread to write it.
+    #[error("cannot start writing the log: {0}")]
+    Thread(io::Error),
+}
+
+/// Keeps the log; when it is dropped, the lines that wait are written, for a second at most.
+#[derive(Debug)]
+#[must_use = "the last lines are lost without it"]
+pub struct LogGuard(Queue);
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        let end = Instant::now() + LAST_LINES;
+        let (done, is_done) = sync_channel(1);
+        let mut job = Job::Tell(done);
+        while let Err(TrySendError::Full(back)) = self.0.jobs.try_send(job) {
+            if Instant::now() >= end {
+                return;
+            }
+            job = back;
+            std::thread::sleep(LOOK);
+        }
+        let _ = is_done.recv_timeout(end.saturating_duration_since(Instant::now()));
+    }
 }
 
 /// Starts writing the log to standard error, so that standard output is left to what a command prints.
 ///
 /// # Errors
-/// [`LogError`] where the level is no filter, or a log was started before.
-pub fn start(settings: &Log) -> Result<(), LogError> {
+/// [`LogError`] where the level is no filter, or a log was started before, or there is no thread to be had.
+pub fn start(settings: &Log) -> Result<LogGuard, LogError> {
     let filter = EnvFilter::try_new(&settings.level).map_err(|error| LogError::Level {
         level: settings.level.clone(),
         reason: error.to_string(),
     })?;
+    let (jobs, queued) = sync_channel(QUEUE);
+    let queue = Queue {
+        jobs,
+        lost: Arc::default(),
+    };
+    let lost = queue.lost.clone();
+    std::thread::Builder::new()
+        .name("log".into())
+        .spawn(move || write_all(&queued, &lost))
+        .map_err(LogError::Thread)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(queue.clone());
     let done = match settings.format {
-        LogFormat::Text => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .try_init(),
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    done.map_err(|_| LogError::Twice)
+    done.map_err(|_| LogError::Twice)?;
+    Ok(LogGuard(queue))
+}
+
+#[derive(Debug)]
+enum Job {
+    /// A line to write.
+    Line(Vec<u8>),
+    /// Say when all before this is written.
+    Tell(SyncSender<()>),
+}
+
+/// Where lines are put, without ever waiting.
+#[derive(Clone, Debug)]
+struct Queue {
+    jobs: SyncSender<Job>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.jobs.try_send(Job::Line(line.to_vec())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Queue {
+    type Writer = Queue;
+
+    fn make_writer(&self) -> Queue {
+        self.clone()
+    }
+}
+
+fn write_all(jobs: &Receiver<Job>, lost: &AtomicU64) {
+    let mut said: Option<Instant> = None;
+    for job in jobs {
+        // When nobody reads, nobody can be told either.
+        match job {
+            Job::Line(line) => {
+                let _ = io::stderr().write_all(&line);
+            }
+            Job::Tell(done) => {
+                let _ = done.send(());
+            }
+        }
+        if lost.load(Ordering::Relaxed) > 0 && said.is_none_or(|at| at.elapsed() >= LOST_LINES) {
+            said = Some(Instant::now());
+            let lost = lost.swap(0, Ordering::Relaxed);
+            tracing::warn!(
+                lost,
+                "standard error is read too slowly: log lines are lost"
+            );
+        }
+    }
 }
