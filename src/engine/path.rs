@@ -48,7 +48,7 @@ impl FiveTuple {
     #[must_use]
     pub fn new(client: SocketAddr, server: SocketAddr, transport: Transport) -> Self {
         FiveTuple {
-            client: canonical(client),
+            client: canonical_with_scope(client),
             server: canonical(server),
             transport,
         }
@@ -110,4 +110,14 @@ pub struct ClientPath {
     pub tuple: FiveTuple,
     /// The way back.
     pub link: Link,
+}
+
+fn canonical_with_scope(address: SocketAddr) -> SocketAddr {
+    match (canonical(address), address) {
+        (SocketAddr::V6(mut plain), SocketAddr::V6(given)) => {
+            plain.set_scope_id(given.scope_id());
+            SocketAddr::V6(plain)
+        }
+        (plain, _) => plain,
+    }
 }

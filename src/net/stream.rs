@@ -100,8 +100,17 @@ impl Connection<'_> {
     /// Reads what is there and works on whole frames; `false` when that was the last.
     async fn read(&mut self) -> bool {
         match self.try_read() {
-            Ok(true) => true,
+            Ok(true) => {
+                // Readiness costs no budget, so a client that never pauses would keep the thread to itself.
+                tokio::task::yield_now().await;
+                true
+            }
             Ok(false) => {
+                self.write_last().await;
+                false
+            }
+            // What came before it is answered (RFC 8489 §6.2.2).
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 self.write_last().await;
                 false
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
 
 /// How many batches a busy source may have before the others get a turn.
 const TURNS: usize = 4;
@@ -38,25 +38,34 @@ pub(super) fn run(
     let worker: Shared = Rc::new(RefCell::new(worker));
     let listeners = sockets.udp_count;
     tasks.block_on(&runtime, async {
+        // One of them that ends, by a panic or for want of a descriptor, would leave a server that runs and is deaf.
+        let mut serving = JoinSet::new();
         for index in 0..listeners {
-            spawn_local(serve_listener(worker.clone(), index));
+            serving.spawn_local(serve_listener(worker.clone(), index));
         }
         for (listener, entrance) in sockets.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            spawn_local(accept(
+            serving.spawn_local(accept(
                 worker.clone(),
                 listener,
                 Rc::new(entrance),
                 connections.clone(),
             ));
         }
-        spawn_local(serve_relays(worker.clone()));
-        spawn_local(serve_inbox(worker.clone()));
-        spawn_local(serve_timer(worker.clone()));
-        // An error means that the server is gone, which is a reason to stop as well.
-        let _ = stop.wait_for(|stop| *stop).await;
+        serving.spawn_local(serve_relays(worker.clone()));
+        serving.spawn_local(serve_inbox(worker.clone()));
+        serving.spawn_local(serve_timer(worker.clone()));
+        let ended = tokio::select! {
+            // An error means that the server is gone, which is a reason to stop as well.
+            _ = stop.wait_for(|stop| *stop) => None,
+            ended = serving.join_next() => ended,
+        };
         worker.borrow_mut().shut_down();
-        Ok(())
+        match ended {
+            None => Ok(()),
+            Some(Ok(())) => Err(io::Error::other("a socket could not be watched")),
+            Some(Err(error)) => Err(io::Error::other(error)),
+        }
     })
 }
 
