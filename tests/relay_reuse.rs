@@ -52,6 +52,7 @@ fn server() -> Server {
             match_user_part: false,
             redirect: Redirect::default(),
             classic_binding: false,
+            discovery: hairpin::engine::Discovery::default(),
         }),
         quotas: Quotas::new(Limits::default()),
         relays: Arc::new(RelayPool::new(&[relay], 55_000..=55_999, Duration::ZERO)),

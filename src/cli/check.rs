@@ -55,6 +55,16 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
                 .map(|relay| show_relay(relay, settings))
                 .collect(),
         ),
+        (
+            "NAT behaviour discovery",
+            match settings.discovery.as_slice() {
+                [] => vec!["off".to_owned()],
+                sites => sites
+                    .iter()
+                    .map(|site| format!("udp {} and {}", site.primary, site.alternate))
+                    .collect(),
+            },
+        ),
         ("credentials", credentials(settings)),
         (
             "clients use",

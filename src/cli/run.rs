@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::fmt::Write as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,6 +170,7 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
             ChannelRange::Rfc8656
         },
         software: settings.server.software.clone().unwrap_or_default(),
+        discovery: discovery(settings, relays),
     };
     let limits = &settings.limits;
     let ports = settings.relay.ports;
@@ -228,10 +229,32 @@ fn redirect(settings: &Settings, relays: &[RelayAddress]) -> Result<engine::Redi
     })
 }
 
+/// What the world calls the two addresses of discovery.
+fn known_as(site: &config::Discovery, relays: &[RelayAddress]) -> [IpAddr; 2] {
+    let public = |local: IpAddr, external: Option<IpAddr>| {
+        let relay = relays.iter().find(|relay| relay.address == local);
+        external.unwrap_or_else(|| relay.map_or(local, RelayAddress::public))
+    };
+    [
+        public(site.primary.ip(), site.primary_external),
+        public(site.alternate.ip(), site.alternate_external),
+    ]
+}
+
+fn discovery(settings: &Settings, relays: &[RelayAddress]) -> engine::Discovery {
+    engine::Discovery::new(settings.discovery.iter().filter_map(|site| {
+        let [primary, alternate] = known_as(site, relays);
+        let site = engine::Site::new(site.primary, site.alternate)?;
+        Some(site.known_as(primary, alternate))
+    }))
+}
+
 fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
     let peers = &settings.peers;
     let mut own_addresses = addresses::own().unwrap_or_default();
     own_addresses.extend(relays.iter().filter_map(|relay| relay.external));
+    let sites = settings.discovery.iter();
+    own_addresses.extend(sites.flat_map(|site| known_as(site, relays)));
     let mut own_sockets: Vec<_> = settings.listeners.iter().map(|l| l.address).collect();
     own_sockets.extend(settings.metrics.address);
     // Behind 1:1 NAT a listener is also what its address looks like from outside.
@@ -246,6 +269,12 @@ fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
         })
         .collect();
     own_sockets.extend(outside);
+    for site in &settings.discovery {
+        for ip in known_as(site, relays) {
+            let ports = [site.primary.port(), site.alternate.port()];
+            own_sockets.extend(ports.map(|port| SocketAddr::new(ip, port)));
+        }
+    }
     let ports = settings.relay.ports;
     PeerFilter::new(PeerRules {
         allow: peers.allow.clone(),
@@ -322,6 +351,14 @@ fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descr
             external = relay.external.map(tracing::field::display),
             ports = %settings.relay.ports,
             "relaying"
+        );
+    }
+    for site in &settings.discovery {
+        let [primary, alternate] = known_as(site, relays);
+        info!(
+            primary = %SocketAddr::new(primary, site.primary.port()),
+            alternate = %SocketAddr::new(alternate, site.alternate.port()),
+            "offering NAT behaviour discovery"
         );
     }
     if let Some(address) = settings.metrics.address {

@@ -27,6 +27,7 @@ pub(super) type List<T> = Option<Vec<Spanned<T>>>;
 pub(super) struct Document {
     pub server: Server,
     pub listener: List<Listener>,
+    pub discovery: List<Discovery>,
     pub tcp: Tcp,
     pub tls: Tls,
     pub sockets: Sockets,
@@ -55,6 +56,15 @@ pub(super) struct Listener {
     pub transport: Option<Transport>,
     pub address: Given<Read<SocketAddr>>,
     pub proxy_protocol_from: List<Read<IpNet>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[[discovery]]`")]
+pub(super) struct Discovery {
+    pub primary: Given<Read<SocketAddr>>,
+    pub alternate: Given<Read<SocketAddr>>,
+    pub primary_external: Given<Read<IpAddr>>,
+    pub alternate_external: Given<Read<IpAddr>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -24,8 +24,10 @@ pub const TLS_PORT: u16 = 5349;
 pub struct Settings {
     /// `[server]`
     pub server: Server,
-    /// `[[listener]]`: where clients come in; never empty.
+    /// `[[listener]]`: where clients come in; never empty. Those that `[[discovery]]` needs are among them.
     pub listeners: Vec<Listener>,
+    /// `[[discovery]]`: one a family at most.
+    pub discovery: Vec<Discovery>,
     /// `[tcp]`
     pub tcp: Tcp,
     /// `[tls]`
@@ -120,6 +122,32 @@ impl Listener {
             address,
             proxy_protocol_from: Vec::new(),
         }
+    }
+}
+
+/// `[[discovery]]`: two addresses and two ports by which clients find out how their NAT behaves (RFC 5780).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// The address and port that clients are told.
+    pub primary: SocketAddr,
+    /// Another address of this host, of the same family, and another port.
+    pub alternate: SocketAddr,
+    /// What clients know the primary address by, behind 1:1 NAT.
+    pub primary_external: Option<IpAddr>,
+    /// What clients know the alternate address by, behind 1:1 NAT.
+    pub alternate_external: Option<IpAddr>,
+}
+
+impl Discovery {
+    /// The four sockets: each address with each port.
+    pub const fn sockets(&self) -> [SocketAddr; 4] {
+        let (one, other) = (self.primary, self.alternate);
+        [
+            one,
+            SocketAddr::new(one.ip(), other.port()),
+            SocketAddr::new(other.ip(), one.port()),
+            other,
+        ]
     }
 }
 
@@ -402,6 +430,7 @@ impl Default for Settings {
         Self {
             server: Server::default(),
             listeners: listeners.collect(),
+            discovery: Vec::new(),
             tcp: Tcp {
                 auth_timeout: Duration::from_secs(10),
                 idle_timeout: Duration::from_secs(600),

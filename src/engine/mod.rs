@@ -12,15 +12,16 @@
 //! attribute covers; one function makes an allocation and one judges a peer; every refusal has a reason that is
 //! counted.
 //!
-//! Its parts: `requests` answers, once `authenticate` has found out who asks, `allocate` makes allocations, `redirect`
-//! sends clients elsewhere, `classic` speaks to clients from before RFC 5389, `data` relays, [`relays`] knows the ports of
-//! the whole server, [`counters`] is what operators see.
+//! Its parts: `requests` answers, once `authenticate` has found out who asks, [`binding`] tells clients where they are,
+//! `allocate` makes allocations, `redirect` sends clients elsewhere, `classic` speaks to clients from before RFC 5389,
+//! `data` relays, [`relays`] knows the ports of the whole server, [`counters`] is what operators see.
 
 #![deny(clippy::indexing_slicing)]
 
 mod allocate;
 mod allocation;
 mod authenticate;
+pub mod binding;
 mod classic;
 pub mod counters;
 mod data;
@@ -34,6 +35,7 @@ pub mod time;
 mod timers;
 
 pub use allocation::{CHANNEL_LIFETIME, PERMISSION_LIFETIME};
+pub use binding::{Discovery, Site};
 pub use counters::Counters;
 pub use outcome::{
     AllocationId, CloseReason, Closed, Delivery, Event, Header, IcmpError, OpenRelay, Opened,
@@ -59,9 +61,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use timers::{Slot, Timers};
 
-/// The longest answer the engine writes, in bytes. Answers stay under the 548 bytes that need no path MTU
-/// (RFC 8489 §6.1); the reply buffer has to have at least this length.
-pub const REPLY_LENGTH: usize = 1024;
+/// The longest answer the engine writes, in bytes: one with PADDING, which is meant to be fragmented. All others stay
+/// under the 548 bytes that need no path MTU (RFC 8489 §6.1). The reply buffer has to have at least this length.
+pub const REPLY_LENGTH: usize = 2048;
 
 /// What an engine goes by. Shared by all workers, and replaced as a whole.
 pub struct Rules {
@@ -90,6 +92,8 @@ pub struct Rules {
     pub channels: ChannelRange,
     /// The value of SOFTWARE in answers to authenticated requests; empty for none.
     pub software: String,
+    /// Where NAT behaviour discovery is offered.
+    pub discovery: Discovery,
 }
 
 /// What an engine shares with the other workers' engines.

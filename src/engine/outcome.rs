@@ -44,6 +44,16 @@ pub enum Outcome {
     Nothing,
     /// So many bytes of the reply buffer go back to where the input came from.
     Reply(usize),
+    /// So many bytes of the reply buffer go to the host the input came from, but from another listener or to another
+    /// port (RFC 5780 §6.1).
+    ReplyFrom {
+        /// The address of the UDP listener to send from.
+        from: SocketAddr,
+        /// Where to: the client's address, with the port it asked for.
+        to: SocketAddr,
+        /// How many bytes.
+        length: usize,
+    },
     /// A payload leaves through a relay.
     ToPeer {
         /// The relay to send from.

@@ -53,16 +53,6 @@ impl Engine {
         }
     }
 
-    fn binding(&self, client: &ClientPath, message: &Message<'_>, reply: &mut [u8]) -> Outcome {
-        let asked = Asked::unsigned(message);
-        if let Some(refused) = self.refuse_unknown(message, &asked, reply) {
-            return refused;
-        }
-        self.succeed(&asked, reply, |writer| {
-            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, client.tuple.client());
-        })
-    }
-
     fn authenticated_request(
         &mut self,
         now: Now,
@@ -96,8 +86,19 @@ impl Engine {
     }
 
     /// 420 where the request needs something this server does not understand (RFC 8489 §6.3.1).
-    fn refuse_unknown(
+    pub(super) fn refuse_unknown(
         &self,
+        message: &Message<'_>,
+        asked: &Asked,
+        reply: &mut [u8],
+    ) -> Option<Outcome> {
+        self.refuse_unless(is_understood, message, asked, reply)
+    }
+
+    /// The same with more, or less, that is understood.
+    pub(super) fn refuse_unless(
+        &self,
+        is_understood: impl Fn(AttributeType) -> bool,
         message: &Message<'_>,
         asked: &Asked,
         reply: &mut [u8],

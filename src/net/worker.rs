@@ -21,7 +21,7 @@ use crate::wire::proxy_protocol::Origin;
 use ipnet::IpNet;
 use slab::Slab;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -425,6 +425,7 @@ impl Core {
                         self.answer(client, length);
                     }
                 }
+                Outcome::ReplyFrom { from, to, length } => self.answer_from(from, to, length),
                 Outcome::ToPeer {
                     relay,
                     peer,
@@ -495,6 +496,29 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Answers from the listener on an address, or from the wildcard one of its port.
+    fn answer_from(&mut self, from: SocketAddr, to: SocketAddr, length: usize) {
+        let listening = |at: SocketAddr| self.listeners.iter().position(|l| l.address == at);
+        let any = match from.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let own = listening(from);
+        let Some(index) = own.or_else(|| listening(SocketAddr::new(any, from.port()))) else {
+            return self.engine.counters().dropped(DropReason::SendFailed);
+        };
+        let payload = self.outbox.keep(&self.reply[..length]);
+        self.outbox.push(Datagram {
+            exit: Exit::Listener(index as u32),
+            to,
+            from: own.is_none().then_some(from.ip()),
+            header: None,
+            payload,
+            padding: 0,
+            dont_fragment: false,
+        });
     }
 
     fn deliver(&mut self, now: Now, delivery: ToClient, input: Input<'_>) {

@@ -289,6 +289,27 @@ impl Attribute<'_> {
         self.fixed::<0>().map(|_| ())
     }
 
+    /// Whether CHANGE-REQUEST asks for an answer from the other IP address, and from the other port (RFC 5780 §7.2).
+    ///
+    /// # Errors
+    /// [`Malformed`] when the value is not 4 bytes long.
+    pub fn change_request(&self) -> Result<(bool, bool), Malformed> {
+        let flags = self.fixed().map(u32::from_be_bytes)?;
+        Ok((flags & 0x4 != 0, flags & 0x2 != 0))
+    }
+
+    /// The port of RESPONSE-PORT (RFC 5780 §7.5). It is 16 bits long, but its two bytes of padding may be counted as
+    /// part of it: the RFC can be read both ways.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the value is neither 2 nor 4 bytes long.
+    pub fn response_port(&self) -> Result<u16, Malformed> {
+        match *self.value {
+            [high, low] | [high, low, _, _] => Ok(u16::from_be_bytes([high, low])),
+            _ => Err(Malformed),
+        }
+    }
+
     /// An XOR-ed transport address: XOR-MAPPED-, XOR-PEER- or XOR-RELAYED-ADDRESS (RFC 8489 §14.2).
     ///
     /// # Errors

@@ -91,6 +91,7 @@ impl Setup {
                 alternates: self.alternates.clone(),
             },
             classic_binding: self.classic,
+            discovery: hairpin::engine::Discovery::default(),
             filter: PeerFilter::new(PeerRules::default()),
             default_lifetime: 600,
             max_lifetime: 3600,

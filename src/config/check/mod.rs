@@ -5,6 +5,7 @@
 
 mod alternates;
 mod auth;
+mod discovery;
 mod places;
 mod tls;
 
@@ -38,6 +39,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
     let places = places::Places::check(
         document.listener,
         has_certificate,
+        document.discovery,
         document.metrics,
         document.relay.address,
         &default,
@@ -49,6 +51,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
     let settings = Settings {
         server: server(document.server, &mut problems),
         listeners: places.listeners,
+        discovery: places.discovery,
         tcp: tcp(document.tcp, default.tcp, &mut problems),
         tls,
         sockets: sockets(document.sockets, default.sockets, &mut problems),

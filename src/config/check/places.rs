@@ -8,13 +8,14 @@ use ipnet::IpNet;
 use super::super::document::{self, Given, List, Read};
 use super::super::error::Problem;
 use super::super::settings::{
-    Family, Listener, Metrics, RelayAddress, RelayHost, Settings, TLS_PORT, Transport,
+    Discovery, Family, Listener, Metrics, RelayAddress, RelayHost, Settings, TLS_PORT, Transport,
 };
-use super::Problems;
+use super::{Problems, discovery};
 
 /// The addresses of a document.
 pub(super) struct Places {
     pub listeners: Vec<Listener>,
+    pub discovery: Vec<Discovery>,
     pub metrics: Metrics,
     pub relays: Vec<RelayAddress>,
 }
@@ -23,6 +24,7 @@ impl Places {
     pub(super) fn check(
         listeners: List<document::Listener>,
         has_certificate: bool,
+        sites: List<document::Discovery>,
         metrics: document::Metrics,
         relays: List<document::RelayAddress>,
         default: &Settings,
@@ -30,11 +32,15 @@ impl Places {
     ) -> Self {
         let listeners = check_listeners(listeners, has_certificate, &default.listeners, problems);
         let metrics = check_metrics(metrics.address, &listeners, &default.metrics, problems);
+        let mut listeners: Vec<_> = listeners
+            .into_iter()
+            .map(|(_, listener)| listener)
+            .collect();
+        let discovery = discovery::check(sites, problems);
+        discovery::add_listeners(&discovery, &mut listeners);
         Self {
-            listeners: listeners
-                .into_iter()
-                .map(|(_, listener)| listener)
-                .collect(),
+            listeners,
+            discovery,
             metrics,
             relays: check_relays(relays, problems),
         }
@@ -266,7 +272,7 @@ fn check_relays(given: List<document::RelayAddress>, problems: &mut Problems) ->
 }
 
 /// Why nothing can be sent to such an address as if it were one host's.
-fn strange(ip: IpAddr) -> Option<&'static str> {
+pub(super) fn strange(ip: IpAddr) -> Option<&'static str> {
     if ip.is_unspecified() {
         Some("the unspecified address, not one host's")
     } else if ip.is_multicast() {
@@ -283,7 +289,7 @@ fn strange(ip: IpAddr) -> Option<&'static str> {
 }
 
 /// Whether a listening socket can be bound there at all.
-fn usable(address: SocketAddr) -> Result<(), &'static str> {
+pub(super) fn usable(address: SocketAddr) -> Result<(), &'static str> {
     if address.port() == 0 {
         return Err("port 0 is none");
     }
