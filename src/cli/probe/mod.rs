@@ -18,6 +18,7 @@ use url::{ProbeUrl, Scheme};
 pub mod credentials;
 pub mod echo;
 pub mod link;
+pub mod nat;
 pub mod report;
 pub mod session;
 pub mod tally;
@@ -45,7 +46,8 @@ of this machine can see them.
 Exit status:
   0  all well
   1  the server answered, but something failed: credential refused, no relay, too
-     many echoes lost (--max-loss), packets changed, allocation not freed
+     many echoes lost (--max-loss), packets changed, allocation not freed,
+     no NAT behaviour discovery there (--nat)
   2  the command line or a file it names is wrong
   3  no answer: name not found, unreachable, port closed, silence for --timeout")]
 pub struct ProbeArgs {
@@ -96,6 +98,14 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = parse_percent)]
     pub max_loss: f64,
 
+    /// Find out how the NAT in front of this machine behaves, with a stun: server that has two addresses (RFC 5780)
+    #[arg(long)]
+    pub nat: bool,
+
+    /// With --nat: also find out how long a mapping lives without packets, waiting up to this long
+    #[arg(long, value_name = "TIME", requires = "nat", value_parser = parse_time)]
+    pub lifetime: Option<Duration>,
+
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
@@ -126,6 +136,10 @@ fn parse_percent(text: &str) -> Result<f64, String> {
 /// Runs the probe and prints what it found.
 #[must_use]
 pub fn main(args: &ProbeArgs) -> ExitCode {
+    if args.nat && args.url.scheme != Scheme::Stun {
+        report::complain("hairpin probe: --nat takes a stun: URL; it needs no credentials");
+        return ExitCode::from(EXIT_USAGE);
+    }
     let credential = match args.url.scheme {
         Scheme::Stun => None,
         Scheme::Turn => match credentials::gather(args) {
@@ -183,6 +197,9 @@ async fn run(args: &ProbeArgs, credential: Option<&Credential>, report: &mut Rep
             "the name has other addresses, which were not probed: {}",
             others.join(", ")
         ));
+    }
+    if args.nat {
+        return nat::run(args, *server, report).await;
     }
     let start = async |name| {
         let tap = session::connect(*server, url.transport, credential, limit).await?;

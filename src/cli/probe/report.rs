@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::nat::behaviour::Behaviour;
 use super::tally::Summary;
 
 /// The findings. Field names of the JSON form carry their units.
@@ -36,6 +37,8 @@ pub struct Report {
     pub allocations: Vec<Allocation>,
     /// The echo run through both of them.
     pub echo: Option<Echo>,
+    /// How the NAT behaves, where that was asked.
+    pub nat: Option<Behaviour>,
     /// Oddities that are no failure.
     pub notes: Vec<String>,
     /// What went wrong, in the order it did.
@@ -100,6 +103,7 @@ impl Report {
             realm: None,
             allocations: Vec::new(),
             echo: None,
+            nat: None,
             notes: Vec::new(),
             failures: Vec::new(),
             exit_code: 0,
