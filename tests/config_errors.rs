@@ -267,6 +267,85 @@ fn listeners_must_be_complete_usable_and_different() {
 }
 
 #[test]
+fn s_disc_13_discovery_needs_two_addresses_and_two_ports_a_family() {
+    let site = |primary: &str, alternate: &str| {
+        format!("[[discovery]]\nprimary = \"{primary}\"\nalternate = \"{alternate}\"\n")
+    };
+    says(
+        "[[discovery]]\nprimary = \"203.0.113.1:3478\"\n",
+        "1:1",
+        &["`primary` and `alternate`"],
+    );
+    for (primary, alternate, place, words) in [
+        (
+            "203.0.113.1:1",
+            "203.0.113.1:2",
+            "3:13",
+            "different IP addresses",
+        ),
+        ("203.0.113.1:1", "203.0.113.2:1", "3:13", "different ports"),
+        (
+            "203.0.113.1:1",
+            "[2001:db8::1]:2",
+            "3:13",
+            "different families",
+        ),
+        ("0.0.0.0:1", "203.0.113.2:2", "2:11", "have to be named"),
+        ("203.0.113.1:1", "203.0.113.2:0", "3:13", "port 0"),
+    ] {
+        says(&site(primary, alternate), place, &[words]);
+    }
+    let good = site("203.0.113.1:1", "203.0.113.2:2");
+    says(
+        &format!("{good}{good}"),
+        "5:11",
+        &["given twice for IPv4", "first here"],
+    );
+    says(
+        &format!("{good}primary_external = \"2001:db8::1\"\n"),
+        "4:20",
+        &["is IPv6, the address is IPv4"],
+    );
+    says(
+        &format!("{good}alternate_external = \"224.0.0.1\"\n"),
+        "4:22",
+        &["multicast"],
+    );
+}
+
+#[test]
+fn discovery_adds_the_udp_listeners_that_are_missing() {
+    let listeners = |text: &str| -> Vec<String> {
+        let site =
+            "[[discovery]]\nprimary = \"203.0.113.1:3478\"\nalternate = \"203.0.113.2:3479\"\n";
+        let settings = config::parse(&format!("{text}{site}"), "hairpin.toml").unwrap();
+        assert_eq!(settings.discovery.len(), 1);
+        let listeners = settings.listeners.iter();
+        listeners
+            .map(|l| format!("{} {}", l.transport, l.address))
+            .collect()
+    };
+    // The default ones have all addresses of port 3478.
+    assert_eq!(
+        listeners("")[4..],
+        ["udp 203.0.113.1:3479", "udp 203.0.113.2:3479"]
+    );
+    assert_eq!(
+        listeners("[[listener]]\ntransport = \"tcp\"\naddress = \"203.0.113.1:3478\"\n").len(),
+        5
+    );
+    assert_eq!(
+        listeners("[[listener]]\ntransport = \"udp\"\naddress = \"203.0.113.2:3478\"\n"),
+        [
+            "udp 203.0.113.2:3478",
+            "udp 203.0.113.1:3478",
+            "udp 203.0.113.1:3479",
+            "udp 203.0.113.2:3479"
+        ]
+    );
+}
+
+#[test]
 fn relay_addresses_must_fit_their_external_ones() {
     let relay = |address: &str, external: &str| {
         format!("[[relay.address]]\naddress = \"{address}\"\nexternal = \"{external}\"\n")

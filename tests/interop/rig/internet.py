@@ -78,6 +78,7 @@ class Home:
     def firewall(self, rules):
         """Puts rules in force; connections known so far are forgotten with the NAT's old table."""
         text = rules.replace("CLIENT", self.address).replace("OTHER", self.other_public_address)
+        text = text.replace("PUBLIC", self.public_address)
         done = subprocess.run(
             [*self.nat.prefix, "nft", "-f", "-"], input=text, capture_output=True, text=True
         )

@@ -34,6 +34,8 @@ class Site:
     relay: list
     peers: list
     ports: list = field(default_factory=lambda: [3478])
+    # NAT behaviour discovery, from the first two addresses and ports.
+    discovery: bool = False
     namespace: network.Namespace = None
 
     def entered(self):
@@ -170,6 +172,9 @@ class Hairpin(Server):
             for port in self.site.ports:
                 for transport in ("udp", "tcp"):
                     lines += ["[[listener]]", f'transport = "{transport}"', f'address = "{at(address, port)}"', ""]
+        if self.site.discovery:
+            (first, second, *_), (port, other, *_) = self.site.listen, self.site.ports
+            lines += ["[[discovery]]", f'primary = "{at(first, port)}"', f'alternate = "{at(second, other)}"', ""]
         lines += ["[relay]", f'ports = "{RELAY_PORTS[0]}-{RELAY_PORTS[1]}"', ""]
         for address in self.site.relay:
             lines += ["[[relay.address]]", f'address = "{address}"', ""]
@@ -198,7 +203,10 @@ class Coturn(Server):
         lines = [f"listening-ip={address}" for address in self.site.listen]
         lines += [f"relay-ip={address}" for address in self.site.relay]
         lines += [f"listening-port={self.site.ports[0]}"]
-        lines += [f"aux-server={at(a, port)}" for a in self.site.listen for port in self.site.ports[1:]]
+        if self.site.discovery:
+            lines += [f"alt-listening-port={self.site.ports[1]}"]
+        else:
+            lines += [f"aux-server={at(a, port)}" for a in self.site.listen for port in self.site.ports[1:]]
         lines += [f"min-port={RELAY_PORTS[0]}", f"max-port={RELAY_PORTS[1]}", f"realm={REALM}", "fingerprint"]
         if self.credentials == "ephemeral":
             lines += ["use-auth-secret", f"static-auth-secret={self.secret}"]
