@@ -38,6 +38,7 @@ impl Bench {
                 realm: "example.org".into(),
                 users: Vec::new(),
                 secrets: Vec::new(),
+                ..AuthSettings::default()
             })
             .unwrap(),
             nonces: NonceKeys::new([7; 32], 3600),
@@ -48,6 +49,9 @@ impl Bench {
             max_channels: 32,
             channels: ChannelRange::Rfc8656,
             software: "hairpin".into(),
+            match_user_part: false,
+            redirect: hairpin::engine::Redirect::default(),
+            classic_binding: false,
             discovery: Discovery::new(sites),
         };
         let shared = Shared {
