@@ -4,7 +4,7 @@ use super::counters::DropReason;
 use super::{Engine, Outcome};
 use crate::wire::{
     AttributeType, Authenticated, Class, ErrorCode, Key, Mac, Message, MessageType, Method,
-    TransactionId, Writer,
+    PasswordAlgorithm, TransactionId, Writer,
 };
 
 /// What of a request its answer depends on. It outlives the request's bytes.
@@ -35,10 +35,16 @@ impl Asked {
 
     /// An authenticated request. A client that names its password algorithm is one of RFC 8489 and gets
     /// MESSAGE-INTEGRITY-SHA256; to any other it would be unknown, whatever it sent (RFC 8489 §9.2.4).
+    ///
+    /// One kind of client stands between: it names MD5, as RFC 8489 has it, but signs with SHA-1 alone, which that RFC
+    /// does not allow then. `turn-client-proto` does unless told otherwise, and takes no answer but one with SHA-1.
     pub fn signed(message: &Authenticated<'_>, key: Key) -> Self {
-        let mac = match message.attribute(AttributeType::PASSWORD_ALGORITHM) {
-            Some(_) => Mac::Sha256,
-            None => Mac::Sha1,
+        let named = message
+            .attribute(AttributeType::PASSWORD_ALGORITHM)
+            .map(|attribute| PasswordAlgorithm::from_value(attribute.value));
+        let mac = match (named, message.verified_by()) {
+            (None, _) | (Some(Some(PasswordAlgorithm::Md5)), Mac::Sha1) => Mac::Sha1,
+            (Some(_), _) => Mac::Sha256,
         };
         Asked {
             signature: Some((mac, key)),
