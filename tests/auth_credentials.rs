@@ -453,6 +453,27 @@ fn s_pwa_11_12_13_a_userhash_finds_its_user_where_it_is_offered() {
 }
 
 #[test]
+fn s_auth_20_passwords_are_prepared_as_opaque_string_and_ascii_stays_as_it_is() {
+    // Composed, spaces made plain, compatibility characters left alone.
+    for (configured, typed) in [
+        ("rene\u{301}e", "ren\u{e9}e"),
+        ("a\u{3000}b", "a b"),
+        ("M\u{aa}tr\u{2168}", "M\u{aa}tr\u{2168}"),
+        (" !\"#~", " !\"#~"),
+    ] {
+        let authenticator = authenticator(vec![user("alice", configured)], &[]);
+        for algorithm in [PasswordAlgorithm::Md5, PasswordAlgorithm::Sha256] {
+            let key = Key::long_term(algorithm, b"alice", REALM, typed.as_bytes());
+            let bytes = signed(b"alice", &key, Mac::Sha256);
+            let message = Message::parse(&bytes).unwrap();
+            let verified = authenticator.verify_with(algorithm, &message, b"alice", NOW);
+            assert!(verified.is_ok(), "{configured:?}");
+        }
+    }
+    assert_eq!(hairpin::wire::strings::opaque("I\u{ad}X"), None);
+}
+
+#[test]
 fn the_userhash_of_appendix_b_1_is_right() {
     let name = "\u{30de}\u{30c8}\u{30ea}\u{30c3}\u{30af}\u{30b9}";
     assert_eq!(
