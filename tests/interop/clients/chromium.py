@@ -75,6 +75,7 @@ def wrong_password(server):
 CASES = [
     Case("chromium/relay-udp", relayed_call("turn:127.0.0.1:3478?transport=udp", "udp"), credentials="ephemeral"),
     Case("chromium/relay-tcp", relayed_call("turn:127.0.0.1:3478?transport=tcp", "tcp"), credentials="ephemeral"),
+    Case("chromium/relay-tls", relayed_call("turns:127.0.0.1:5349?transport=tcp", "tls"), credentials="ephemeral"),
     Case("chromium/relay-udp-ipv6", relayed_call("turn:[::1]:3478?transport=udp", "udp"), credentials="ephemeral"),
     Case("chromium/wrong-password", wrong_password, credentials="ephemeral"),
 ]

@@ -17,14 +17,19 @@ SIZE = 500
 
 
 class Agent:
-    """A running agent: JSON lines to it and from it. `namespace` is where it lives, None for the sandbox."""
+    """A running agent: JSON lines to it and from it. `namespace` is where it lives, None for the sandbox; `authority`
+    is whose certificates it trusts."""
 
-    def __init__(self, log, namespace=None):
+    def __init__(self, log, namespace=None, authority=None):
         if not PYTHON.exists():
             raise Failure("aioice is not installed: run tests/interop/install")
         prefix = namespace.prefix if namespace else []
         self.child = Child(
-            [*prefix, PYTHON, "-B", HERE / "ice_agent.py"], log, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*prefix, PYTHON, "-B", HERE / "ice_agent.py"],
+            log,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"SSL_CERT_FILE": str(authority)} if authority else None,
         )
         self._pending = b""
 
@@ -87,7 +92,11 @@ def address(candidate):
 def turn_account(server, host, transport="udp", credential=None):
     """How an agent is told its TURN server."""
     username, password = credential or (server.user, server.password)
-    return {"host": host, "port": 3478, "username": username, "password": password, "transport": transport}
+    account = {"host": host, "port": 3478, "username": username, "password": password, "transport": transport}
+    if transport == "tls":
+        account |= {"port": server.site.tls_port, "transport": "tcp", "tls": True}
+        account["authority"] = str(server.certificate.authority)
+    return account
 
 
 def call(log, turn, stun=None, policy="relay", namespaces=(None, None), patience=20):
@@ -96,7 +105,8 @@ def call(log, turn, stun=None, policy="relay", namespaces=(None, None), patience
     agents = []
     try:
         for number, namespace in enumerate(namespaces):
-            agents.append(Agent(log.with_suffix(f".agent-{'ab'[number]}.log"), namespace))
+            authority = (accounts[number] or {}).get("authority")
+            agents.append(Agent(log.with_suffix(f".agent-{'ab'[number]}.log"), namespace, authority))
         for number, agent in enumerate(agents):
             agent.tell(
                 {
@@ -165,9 +175,29 @@ def wrong_password(server):
     return "no relayed candidate on either side"
 
 
+def untrusted(server):
+    """An agent that does not trust the authority makes no allocation."""
+    account = turn_account(server, "127.0.0.1", "tls")
+    del account["authority"]
+    try:
+        sides = call(server.case_log, account, patience=3)
+    except Failure as failure:
+        # aioice gives up with an exception where the handshake fails.
+        if "CERTIFICATE_VERIFY_FAILED" in failure.output:
+            return "no handshake"
+        raise
+    if any(side.candidates for side in sides):
+        raise Failure("candidates in spite of an unknown authority")
+    return "no relayed candidate on either side"
+
+
 CASES = [
     Case("aioice/relay-only-udp", relay_only("udp")),
     Case("aioice/relay-only-tcp", relay_only("tcp")),
+    # Both verify the certificate: for an address, and for a name.
+    Case("aioice/relay-only-tls", relay_only("tls")),
+    Case("aioice/relay-only-tls-by-name", relay_only("tls", host="localhost")),
+    Case("aioice/relay-only-tls-untrusted", untrusted),
     Case("aioice/relay-only-ipv6-server", relay_only("udp", host="::1")),
     Case("aioice/wrong-password", wrong_password),
     Case("aioice/ephemeral-credential", relay_only("udp", ephemeral=True), credentials="ephemeral"),

@@ -4,7 +4,7 @@ Runs in the suites' virtual environment, one process an agent, so that two of th
 network namespaces. Both directions are one JSON object a line:
 
     in   {"controlling", "policy": "relay"|"all", "turn": {"host", "port", "username", "password",
-          "transport"}|null, "stun": [host, port]|null, "messages", "size", "patience"}
+          "transport", "tls"?}|null, "stun": [host, port]|null, "messages", "size", "patience"}
     out  {"ufrag", "pwd", "candidates"}          the agent's own side
     in   the other agent's line
     out  {"received", "wrong", "local", "remote"}  or {"error"}
@@ -79,6 +79,7 @@ async def main():
         turn_username=turn.get("username"),
         turn_password=turn.get("password"),
         turn_transport=turn.get("transport", "udp"),
+        turn_ssl=turn.get("tls", False),
         use_ipv6=False,
         transport_policy=aioice.TransportPolicy[job["policy"].upper()],
     )

@@ -10,6 +10,7 @@ import re
 
 from rig import process
 from rig.process import Child, Failure
+from rig.server import AUTO_PORT
 from rig.suite import Case
 
 PEER_PORT = 3480
@@ -102,6 +103,12 @@ CASES = [
     Case("uclient/send-indications-udp", echoes("-c", "-s")),
     Case("uclient/channels-tcp", echoes("-c", "-t")),
     Case("uclient/send-indications-tcp", echoes("-c", "-s", "-t")),
+    Case("uclient/channels-tls", echoes("-c", "-t", "-S")),
+    Case("uclient/send-indications-tls", echoes("-c", "-s", "-t", "-S")),
+    Case("uclient/odd-length-tls", echoes("-c", "-t", "-S", "-l", "173")),
+    Case("uclient/ipv6-server-and-relay-tls", echoes("-c", "-x", "-t", "-S", at="::1", peer="::1")),
+    Case("uclient/auto-port-tcp", echoes("-c", "-t", "-p", str(AUTO_PORT)), hairpin_only=True),
+    Case("uclient/auto-port-tls", echoes("-c", "-t", "-S", "-p", str(AUTO_PORT)), hairpin_only=True),
     Case("uclient/ipv6-relay", echoes("-c", "-x", peer="::1")),
     Case("uclient/ipv6-server", echoes("-c", at="::1")),
     Case("uclient/ipv6-server-and-relay-tcp", echoes("-c", "-x", "-t", at="::1", peer="::1")),
@@ -111,6 +118,8 @@ CASES = [
     # Two allocations a client that send to each other's relayed address.
     Case("uclient/relay-to-relay-udp", echoes("-c", "-y", sessions=2, peer=None)),
     Case("uclient/relay-to-relay-tcp", echoes("-c", "-y", "-t", sessions=2, peer=None)),
+    # Slowly: of messages that come at once uclient reads one a wake-up over TLS, and loses the tail.
+    Case("uclient/relay-to-relay-tls", echoes("-c", "-y", "-t", "-S", "-z", "100", sessions=2, peer=None)),
     Case("uclient/relay-to-relay-send-indications", echoes("-c", "-y", "-s", sessions=2, peer=None)),
     Case("uclient/relay-to-relay-ipv6", echoes("-c", "-y", "-x", sessions=2, peer=None)),
     Case("uclient/rtp-rtcp-port-pair", echoes(sessions=2)),

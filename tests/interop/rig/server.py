@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import network, stun
+from . import certificate, network, stun
 from .process import Child, Failure, read_from, tail
 
 PATIENCE_START = 15
@@ -24,6 +24,8 @@ PATIENCE_STOP = 15
 METRICS = ("127.0.0.1", 9641)
 REALM = "example.org"
 RELAY_PORTS = (49152, 50151)
+# TCP with TLS and without: hairpin only.
+AUTO_PORT = 443
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Site:
     ports: list = field(default_factory=lambda: [3478])
     # NAT behaviour discovery, from the first two addresses and ports.
     discovery: bool = False
+    tls_port: int = 5349
     namespace: network.Namespace = None
 
     def entered(self):
@@ -68,12 +71,13 @@ class Server:
         number = len(list(self.workdir.glob("server-*.log"))) + 1
         self.log = self.workdir / f"server-{number}.log"
         self.config = self.workdir / f"server-{number}.conf"
+        self.certificate = certificate.make(self.workdir / "certificate", ["localhost", *site.listen])
         self.child = None
 
     def start(self):
         """Starts the server and waits until it answers on every address."""
         with self.site.entered():
-            for port in self.site.ports:
+            for port in [*self.site.ports, self.site.tls_port, AUTO_PORT]:
                 network.require_free(port, self.site.listen)
         self.config.touch(mode=0o600)
         self.config.write_text(self.configuration())
@@ -172,6 +176,10 @@ class Hairpin(Server):
             for port in self.site.ports:
                 for transport in ("udp", "tcp"):
                     lines += ["[[listener]]", f'transport = "{transport}"', f'address = "{at(address, port)}"', ""]
+            for transport, port in (("tls", self.site.tls_port), ("auto", AUTO_PORT)):
+                lines += ["[[listener]]", f'transport = "{transport}"', f'address = "{at(address, port)}"', ""]
+        files = self.certificate
+        lines += ["[[tls.certificate]]", f'certificate = "{files.chain}"', f'key = "{files.key}"', ""]
         if self.site.discovery:
             (first, second, *_), (port, other, *_) = self.site.listen, self.site.ports
             lines += ["[[discovery]]", f'primary = "{at(first, port)}"', f'alternate = "{at(second, other)}"', ""]
@@ -212,7 +220,9 @@ class Coturn(Server):
             lines += ["use-auth-secret", f"static-auth-secret={self.secret}"]
         else:
             lines += ["lt-cred-mech", f"user={self.user}:{self.password}"]
-        lines += ["no-cli", "no-tls", "no-dtls", "allow-loopback-peers", "log-file=stdout", "simple-log"]
+        lines += ["no-cli", "no-dtls", "allow-loopback-peers", "log-file=stdout", "simple-log"]
+        lines += [f"tls-listening-port={self.site.tls_port}", f"cert={self.certificate.chain}"]
+        lines += [f"pkey={self.certificate.key}"]
         lines += [f"pidfile={self.workdir}/coturn.pid", f"userdb={self.workdir}/coturn.db"]
         return "\n".join(lines) + "\n"
 
