@@ -431,8 +431,8 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
     let (empty, missing) = (text(&empty), text(&missing));
     for (args, says) in [
         (vec![], "URL"),
-        (vec!["turns:h"], "TLS"),
-        (vec!["stuns:h"], "TLS"),
+        (vec!["turns:h?transport=udp"], "DTLS"),
+        (vec!["stuns:h", "--ca", "/nonexistent"], "/nonexistent"),
         (vec!["turn://h"], "//"),
         (vec!["turn:h"], "--username"),
         (vec!["turn:h", "-u", "user"], "HAIRPIN_PASSWORD"),

@@ -8,6 +8,7 @@ mod auto;
 mod certificates;
 mod client;
 mod handshake;
+mod probing;
 mod proxied_datagrams;
 mod proxied_streams;
 mod relaying;

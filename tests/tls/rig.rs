@@ -62,7 +62,21 @@ pub struct Server {
 impl Server {
     /// Starts the program with these certificates and a configuration in which `IP` stands for its address.
     pub fn start(certificates: Vec<Made>, configuration: &str) -> Server {
+        Server::start_on(own_address(), certificates, configuration)
+    }
+
+    /// A server on port 5349 and 443 whose certificate is for its address.
+    pub fn plain_by_address() -> Server {
         let address = own_address();
+        Server::start_on(
+            address,
+            vec![certificate(&[&address.to_string()])],
+            "[[listener]]\ntransport = \"tls\"\naddress = \"IP:5349\"\n\
+             [[listener]]\ntransport = \"auto\"\naddress = \"IP:443\"\n",
+        )
+    }
+
+    fn start_on(address: Ipv4Addr, certificates: Vec<Made>, configuration: &str) -> Server {
         let folder = tempfile::tempdir().unwrap();
         let mut text = configuration.replace("IP", &address.to_string());
         for (at, made) in certificates.iter().enumerate() {

@@ -1,16 +1,17 @@
-//! The way to the server: a connected UDP socket, or a TCP connection cut into frames.
+//! The way to the server: a connected UDP socket, or a TCP connection, with TLS or without, cut into frames.
 //!
 //! It moves whole STUN messages and ChannelData and does not look into them. The main type is [`Link`].
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Mutex;
 
-use super::url::Transport;
+use super::trust::Trust;
+use super::url::{Host, Transport};
 use crate::wire::padded;
 use crate::wire::stream::{Framing, next_frame};
 
@@ -18,7 +19,6 @@ use crate::wire::stream::{Framing, next_frame};
 const READ_CHUNK: usize = 16 * 1024;
 
 /// A connection to the server.
-#[derive(Debug)]
 pub enum Link {
     /// Connected, so that the kernel reports a closed port and drops what others send.
     Udp(UdpSocket),
@@ -27,16 +27,20 @@ pub enum Link {
         /// The receiving half, with what it read beyond the last frame.
         reader: Mutex<Reader>,
         /// The sending half.
-        writer: Mutex<OwnedWriteHalf>,
+        writer: Mutex<Box<dyn AsyncWrite + Send + Unpin>>,
+        /// This end's address.
+        local: SocketAddr,
     },
 }
 
 /// The receiving half of a TCP connection.
-#[derive(Debug)]
 pub struct Reader {
-    half: OwnedReadHalf,
+    half: Box<dyn AsyncRead + Send + Unpin>,
     buffer: Vec<u8>,
 }
+
+/// Whom to trust, and as whom the server has to show itself; of use over TLS only.
+pub type Tls<'a> = (&'a Trust, &'a Host);
 
 /// Why nothing more comes over a link.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +61,26 @@ pub enum LinkError {
     NotStun,
 }
 
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Link::Udp(_) => "Link::Udp",
+            Link::Tcp { .. } => "Link::Tcp",
+        })
+    }
+}
+
 impl Link {
     /// Connects to `server` over `transport`. Over UDP that sends nothing.
     ///
     /// # Errors
-    /// What the system says, for instance that there is no route or that the TCP port is closed.
-    pub async fn connect(server: SocketAddr, transport: Transport) -> io::Result<Link> {
+    /// What the system says, for instance that there is no route or that the TCP port is closed; of kind `InvalidData`
+    /// where there is no TLS connection for other reasons, such as a certificate that is not trusted.
+    pub async fn connect(
+        server: SocketAddr,
+        transport: Transport,
+        tls: Tls<'_>,
+    ) -> io::Result<Link> {
         match transport {
             Transport::Udp => {
                 let any: SocketAddr = match server {
@@ -76,15 +94,34 @@ impl Link {
             Transport::Tcp => {
                 let stream = TcpStream::connect(server).await?;
                 stream.set_nodelay(true)?;
+                let local = stream.local_addr()?;
                 let (half, writer) = stream.into_split();
-                Ok(Link::Tcp {
-                    reader: Mutex::new(Reader {
-                        half,
-                        buffer: Vec::new(),
-                    }),
-                    writer: Mutex::new(writer),
-                })
+                Ok(Link::stream(half, writer, local))
             }
+            Transport::Tls => {
+                let (trust, host) = tls;
+                let stream = TcpStream::connect(server).await?;
+                stream.set_nodelay(true)?;
+                let local = stream.local_addr()?;
+                let stream = trust.connect(stream, host).await?;
+                let (half, writer) = tokio::io::split(stream);
+                Ok(Link::stream(half, writer, local))
+            }
+        }
+    }
+
+    fn stream(
+        half: impl AsyncRead + Send + Unpin + 'static,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+        local: SocketAddr,
+    ) -> Link {
+        Link::Tcp {
+            reader: Mutex::new(Reader {
+                half: Box::new(half),
+                buffer: Vec::new(),
+            }),
+            writer: Mutex::new(Box::new(writer)),
+            local,
         }
     }
 
@@ -92,10 +129,10 @@ impl Link {
     ///
     /// # Errors
     /// What the system says.
-    pub async fn local_address(&self) -> io::Result<SocketAddr> {
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
         match self {
             Link::Udp(socket) => socket.local_addr(),
-            Link::Tcp { writer, .. } => writer.lock().await.local_addr(),
+            Link::Tcp { local, .. } => Ok(*local),
         }
     }
 
@@ -149,7 +186,9 @@ impl Link {
             Link::Tcp { writer, .. } => {
                 let mut frame = message.to_vec();
                 frame.resize(padded(message.len()), 0);
-                writer.lock().await.write_all(&frame).await
+                let mut writer = writer.lock().await;
+                writer.write_all(&frame).await?;
+                writer.flush().await
             }
         }
     }
@@ -169,10 +208,17 @@ mod tests {
     ];
     const CHANNEL_DATA: [u8; 9] = [0x40, 0, 0, 5, b'h', b'e', b'l', b'l', b'o'];
 
+    const NO_TLS: Tls<'static> = (
+        &Trust::Nobody,
+        &Host::Ip(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    );
+
     async fn tcp_pair() -> (Link, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let link = Link::connect(address, Transport::Tcp).await.unwrap();
+        let link = Link::connect(address, Transport::Tcp, NO_TLS)
+            .await
+            .unwrap();
         let (server, _) = listener.accept().await.unwrap();
         server.set_nodelay(true).unwrap();
         (link, server)
@@ -262,7 +308,9 @@ mod tests {
         let free = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let link = Link::connect(address, Transport::Udp).await.unwrap();
+        let link = Link::connect(address, Transport::Udp, NO_TLS)
+            .await
+            .unwrap();
         link.send(&BINDING).await.unwrap();
         let Err(LinkError::Io(error)) = receive(&link).await else {
             panic!("nobody listens there");

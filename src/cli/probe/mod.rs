@@ -13,7 +13,8 @@ use credentials::Credential;
 use report::{Allocation, Echo, Failure, Report};
 use session::{Leg, Relay};
 use tap::Tap;
-use url::{ProbeUrl, Scheme};
+use trust::Trust;
+use url::{ProbeUrl, Scheme, Transport};
 
 pub mod credentials;
 pub mod echo;
@@ -23,6 +24,7 @@ pub mod report;
 pub mod session;
 pub mod tally;
 pub mod tap;
+pub mod trust;
 pub mod url;
 
 /// The server answered, but something failed.
@@ -53,7 +55,7 @@ Exit status:
 pub struct ProbeArgs {
     /// The server.
     #[arg(
-        help = "stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]; IPv6 addresses in brackets, port 3478 by default"
+        help = "stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp], over TLS stuns: and turns:; IPv6 addresses in brackets, port 3478 or with TLS 5349 by default"
     )]
     pub url: ProbeUrl,
 
@@ -77,6 +79,10 @@ pub struct ProbeArgs {
     /// File that holds the server's shared secret, to make an ephemeral credential of
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
+
+    /// PEM file with the authorities to trust over TLS; by default `SSL_CERT_FILE`, or those of the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 
     /// Packets to send through the relay and back
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(tally::MAX_COUNT)))]
@@ -150,6 +156,16 @@ pub fn main(args: &ProbeArgs) -> ExitCode {
             }
         },
     };
+    let trust = match args.url.transport {
+        Transport::Tls => match Trust::load(args.ca.as_deref()) {
+            Ok(trust) => trust,
+            Err(message) => {
+                report::complain(&format!("hairpin probe: {message}"));
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
+        Transport::Udp | Transport::Tcp => Trust::Nobody,
+    };
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -161,7 +177,7 @@ pub fn main(args: &ProbeArgs) -> ExitCode {
     let silence = tracing::subscriber::NoSubscriber::new();
     let exit_code = tracing::subscriber::with_default(silence, || {
         let mut report = Report::new(&args.url, !args.json);
-        let heard = runtime.block_on(run(args, credential.as_ref(), &mut report));
+        let heard = runtime.block_on(run(args, &trust, credential.as_ref(), &mut report));
         let exit_code = match (report.failures.is_empty(), heard) {
             (true, _) => 0,
             (false, true) => EXIT_FAILED,
@@ -176,7 +192,12 @@ pub fn main(args: &ProbeArgs) -> ExitCode {
 }
 
 /// Does all steps; true when the server was heard at all.
-async fn run(args: &ProbeArgs, credential: Option<&Credential>, report: &mut Report) -> bool {
+async fn run(
+    args: &ProbeArgs,
+    trust: &Trust,
+    credential: Option<&Credential>,
+    report: &mut Report,
+) -> bool {
     let (url, limit) = (&args.url, args.timeout);
     report.fact("url", url);
     let addresses = match session::resolve(url, limit).await {
@@ -202,7 +223,14 @@ async fn run(args: &ProbeArgs, credential: Option<&Credential>, report: &mut Rep
         return nat::run(args, *server, report).await;
     }
     let start = async |name| {
-        let tap = session::connect(*server, url.transport, credential, limit).await?;
+        let tap = session::connect(
+            *server,
+            url.transport,
+            (trust, &url.host),
+            credential,
+            limit,
+        )
+        .await?;
         Leg::start(name, tap, *server, url.transport, credential, limit).await
     };
     match url.scheme {
@@ -330,7 +358,7 @@ async fn exchange(args: &ProbeArgs, a: &Relay<'_>, b: &Relay<'_>, report: &mut R
 type Bound = Result<(std::net::SocketAddr, Duration), Failure>;
 
 async fn tell_binding(report: &mut Report, tap: &Tap, answer: Bound) {
-    if let Ok(local) = tap.link().local_address().await {
+    if let Ok(local) = tap.link().local_address() {
         report.local_address = Some(local);
         report.fact("local address", local);
     }

@@ -18,7 +18,7 @@ use turn::client::{Client, ClientConfig};
 use webrtc_util::Conn;
 
 use super::credentials::Credential;
-use super::link::Link;
+use super::link::{Link, Tls};
 use super::report::Failure;
 use super::tap::{Fault, Tap};
 use super::url::{Host, ProbeUrl, Transport};
@@ -68,6 +68,7 @@ pub async fn resolve(url: &ProbeUrl, limit: Duration) -> Result<Vec<SocketAddr>,
 pub async fn connect(
     server: SocketAddr,
     transport: Transport,
+    tls: Tls<'_>,
     credential: Option<&Credential>,
     limit: Duration,
 ) -> Result<Arc<Tap>, Failure> {
@@ -77,7 +78,7 @@ pub async fn connect(
         message,
         hint: Some(unreachable_hint(transport)),
     };
-    match timeout(limit, Link::connect(server, transport)).await {
+    match timeout(limit, Link::connect(server, transport, tls)).await {
         Err(_) => Err(failure(format!(
             "no answer from {server} over {transport} within {} s",
             limit.as_secs_f64()
@@ -85,12 +86,25 @@ pub async fn connect(
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Err(failure(
             format!("{server}, {transport}: {}", Fault::Refused),
         )),
+        Ok(Err(error)) if transport == Transport::Tls && is_tls(&error) => Err(Failure {
+            hint: Some(
+                "check the server's certificate and the name it is for; --ca names whom to trust"
+                    .to_owned(),
+            ),
+            ..failure(format!("{server}, {transport}: {error}"))
+        }),
         Ok(Err(error)) => Err(Failure {
             hint: Some("check this machine's addresses, routes and firewall".to_owned()),
             ..failure(format!("{server}, {transport}: {error}"))
         }),
         Ok(Ok(link)) => Ok(Arc::new(Tap::new(link, server, credential.cloned()))),
     }
+}
+
+/// Whether TLS failed, and not the connection under it.
+fn is_tls(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    matches!(error.kind(), InvalidData | UnexpectedEof)
 }
 
 /// A client with a connection of its own.
@@ -142,7 +156,7 @@ impl Leg {
             software: String::new(),
             rto_in_ms: match transport {
                 Transport::Udp => RETRANSMIT_UDP_MS,
-                Transport::Tcp => RETRANSMIT_TCP_MS,
+                Transport::Tcp | Transport::Tls => RETRANSMIT_TCP_MS,
             },
             conn: Arc::clone(&tap) as Arc<dyn Conn + Send + Sync>,
             vnet: None,

@@ -1,6 +1,6 @@
-//! `stun:` and `turn:` URLs (RFC 7064 §3.1, RFC 7065 §3.1), as browsers take them in `iceServers`.
+//! `stun:`, `turn:`, `stuns:` and `turns:` URLs (RFC 7064 §3.1, RFC 7065 §3.1), as browsers take them in `iceServers`.
 //!
-//! Not a general URL parser: these two schemes have neither `//` nor a path nor user information. The main type is
+//! Not a general URL parser: these schemes have neither `//` nor a path nor user information. The main type is
 //! [`ProbeUrl`].
 
 use std::fmt;
@@ -10,12 +10,15 @@ use std::str::FromStr;
 /// Where STUN and TURN listen over UDP and TCP when the URL names no port (RFC 8489 §18.6).
 pub const DEFAULT_PORT: u16 = 3478;
 
+/// The same over TLS.
+pub const DEFAULT_TLS_PORT: u16 = 5349;
+
 /// What the server is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// `stun:`, a mapped address.
+    /// `stun:` or `stuns:`, a mapped address.
     Stun,
-    /// `turn:`, relayed addresses.
+    /// `turn:` or `turns:`, relayed addresses.
     Turn,
 }
 
@@ -26,6 +29,8 @@ pub enum Transport {
     Udp,
     /// A byte stream.
     Tcp,
+    /// A byte stream under TLS.
+    Tls,
 }
 
 /// The host part.
@@ -44,9 +49,9 @@ pub struct ProbeUrl {
     pub scheme: Scheme,
     /// The server.
     pub host: Host,
-    /// Its port, 3478 when the URL has none.
+    /// Its port, 3478 or with TLS 5349 when the URL has none.
     pub port: u16,
-    /// Always UDP for `stun:`, and for `turn:` unless the URL says otherwise.
+    /// Always UDP for `stun:`, and for `turn:` unless the URL says otherwise. TLS for `stuns:` and `turns:`.
     pub transport: Transport,
 }
 
@@ -54,13 +59,13 @@ pub struct ProbeUrl {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// No `stun:` or `turn:` in front.
-    #[error("write it as stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]")]
-    Scheme,
-    /// `stuns:` or `turns:`.
     #[error(
-        "{0}: needs TLS, which hairpin does not have yet; probe the plain listener with {1}: instead"
+        "write it as stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp], with TLS as stuns: or turns:"
     )]
-    Tls(&'static str, &'static str),
+    Scheme,
+    /// `turns:` over UDP.
+    #[error("turns: over UDP needs DTLS, which the probe does not have; ?transport=tcp is TLS")]
+    Dtls,
     /// `turn://host`.
     #[error("STUN and TURN URLs have no // after the colon")]
     Slashes,
@@ -95,11 +100,11 @@ impl FromStr for ProbeUrl {
 
     fn from_str(text: &str) -> Result<ProbeUrl, UrlError> {
         let (scheme, rest) = text.split_once(':').ok_or(UrlError::Scheme)?;
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "stun" => Scheme::Stun,
-            "turn" => Scheme::Turn,
-            "stuns" => return Err(UrlError::Tls("stuns", "stun")),
-            "turns" => return Err(UrlError::Tls("turns", "turn")),
+        let (scheme, is_secure) = match scheme.to_ascii_lowercase().as_str() {
+            "stun" => (Scheme::Stun, false),
+            "turn" => (Scheme::Turn, false),
+            "stuns" => (Scheme::Stun, true),
+            "turns" => (Scheme::Turn, true),
             _ => return Err(UrlError::Scheme),
         };
         if rest.starts_with("//") {
@@ -110,10 +115,13 @@ impl FromStr for ProbeUrl {
             None => (rest, None),
         };
         let transport = match (scheme, query) {
+            (_, None) if is_secure => Transport::Tls,
             (_, None) => Transport::Udp,
             (Scheme::Stun, Some(_)) => return Err(UrlError::StunQuery),
             (Scheme::Turn, Some(query)) => match query.to_ascii_lowercase().as_str() {
+                "transport=udp" if is_secure => return Err(UrlError::Dtls),
                 "transport=udp" => Transport::Udp,
+                "transport=tcp" if is_secure => Transport::Tls,
                 "transport=tcp" => Transport::Tcp,
                 _ => return Err(UrlError::Query(query.to_owned())),
             },
@@ -121,7 +129,12 @@ impl FromStr for ProbeUrl {
         if authority.contains('@') {
             return Err(UrlError::UserInformation);
         }
-        let (host, port) = host_and_port(authority)?;
+        let default_port = if is_secure {
+            DEFAULT_TLS_PORT
+        } else {
+            DEFAULT_PORT
+        };
+        let (host, port) = host_and_port(authority, default_port)?;
         Ok(ProbeUrl {
             scheme,
             host,
@@ -131,14 +144,14 @@ impl FromStr for ProbeUrl {
     }
 }
 
-fn host_and_port(authority: &str) -> Result<(Host, u16), UrlError> {
+fn host_and_port(authority: &str, default_port: u16) -> Result<(Host, u16), UrlError> {
     if let Some(bracketed) = authority.strip_prefix('[') {
         let wrong = || UrlError::Ipv6(authority.to_owned());
         let (address, after) = bracketed.split_once(']').ok_or_else(wrong)?;
         let address = address.parse::<Ipv6Addr>().map_err(|_| wrong())?;
         let port = match after.strip_prefix(':') {
-            Some(port) => parse_port(port)?,
-            None if after.is_empty() => DEFAULT_PORT,
+            Some(port) => parse_port(port, default_port)?,
+            None if after.is_empty() => default_port,
             None => return Err(wrong()),
         };
         return Ok((Host::Ip(IpAddr::V6(address)), port));
@@ -147,8 +160,8 @@ fn host_and_port(authority: &str) -> Result<(Host, u16), UrlError> {
         return Err(UrlError::Brackets(address));
     }
     let (host, port) = match authority.split_once(':') {
-        Some((host, port)) => (host, parse_port(port)?),
-        None => (authority, DEFAULT_PORT),
+        Some((host, port)) => (host, parse_port(port, default_port)?),
+        None => (authority, default_port),
     };
     if host.is_empty() {
         return Err(UrlError::NoHost);
@@ -164,9 +177,9 @@ fn host_and_port(authority: &str) -> Result<(Host, u16), UrlError> {
 }
 
 /// An empty port is the default one (RFC 3986 §3.2.3).
-fn parse_port(text: &str) -> Result<u16, UrlError> {
+fn parse_port(text: &str, default_port: u16) -> Result<u16, UrlError> {
     if text.is_empty() {
-        return Ok(DEFAULT_PORT);
+        return Ok(default_port);
     }
     let wrong = || UrlError::Port(text.to_owned());
     // `parse` alone would take a sign.
@@ -184,6 +197,7 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
         })
     }
 }
@@ -201,9 +215,11 @@ impl fmt::Display for Host {
 impl fmt::Display for ProbeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (host, port) = (&self.host, self.port);
-        match self.scheme {
-            Scheme::Stun => write!(f, "stun:{host}:{port}"),
-            Scheme::Turn => write!(f, "turn:{host}:{port}?transport={}", self.transport),
+        match (self.scheme, self.transport) {
+            (Scheme::Stun, Transport::Tls) => write!(f, "stuns:{host}:{port}"),
+            (Scheme::Stun, _) => write!(f, "stun:{host}:{port}"),
+            (Scheme::Turn, Transport::Tls) => write!(f, "turns:{host}:{port}?transport=tcp"),
+            (Scheme::Turn, transport) => write!(f, "turn:{host}:{port}?transport={transport}"),
         }
     }
 }
@@ -235,6 +251,11 @@ mod tests {
             ),
             ("turn:[::1]?transport=tcp", "turn:[::1]:3478?transport=tcp"),
             ("stun:bücher.example", "stun:bücher.example:3478"),
+            ("stuns:h", "stuns:h:5349"),
+            ("stuns:h:443", "stuns:h:443"),
+            ("turns:h", "turns:h:5349?transport=tcp"),
+            ("TURNS:[::1]:443", "turns:[::1]:443?transport=tcp"),
+            ("turns:h?transport=tcp", "turns:h:5349?transport=tcp"),
         ] {
             assert_eq!(parse(text).as_deref(), Ok(full), "{text}");
             assert_eq!(parse(full).as_deref(), Ok(full), "printed form of {text}");
@@ -263,8 +284,8 @@ mod tests {
             ("example.org", UrlError::Scheme),
             ("example.org:3478", UrlError::Scheme),
             ("http://example.org", UrlError::Scheme),
-            ("turns:example.org", UrlError::Tls("turns", "turn")),
-            ("stuns:example.org", UrlError::Tls("stuns", "stun")),
+            ("turns:example.org?transport=udp", UrlError::Dtls),
+            ("stuns:example.org?transport=tcp", UrlError::StunQuery),
             ("turn://example.org", UrlError::Slashes),
             ("turn:user@example.org", UrlError::UserInformation),
             ("turn:", UrlError::NoHost),

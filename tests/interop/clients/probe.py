@@ -14,12 +14,14 @@ def probe(server, url, password=None, secret=None):
     if not server.hairpin.is_file():
         raise Failure(f"there is no {server.hairpin}: build it with `cargo build --release`")
     command = [server.hairpin, "probe", "--json", "--timeout", "3s", "--count", COUNT, url]
+    if url.startswith("turns:"):
+        command += ["--ca", server.certificate.authority]
     if secret is not None:
         file = server.workdir / "probe-secret"
         file.touch(mode=0o600)
         file.write_text(secret + "\n")
         command += ["--secret-file", file]
-    elif url.startswith("turn:"):
+    elif url.startswith("turn"):
         command += ["--username", server.user]
     environment = {"HAIRPIN_PASSWORD": password or server.password}
     status, output = process.run(command, server.case_log, patience=40, env=environment)
@@ -45,7 +47,7 @@ def relay(address, transport, ephemeral=False):
     """A case body: two allocations echo to each other without loss, and are given back."""
 
     def body(server):
-        url = f"turn:{address}?transport={transport}"
+        url = f"turns:{address}" if transport == "tls" else f"turn:{address}?transport={transport}"
         status, report = probe(server, url, secret=server.secret if ephemeral else None)
         echo = report["echo"] or {}
         freed = [allocation["freed"] for allocation in report["allocations"]]
@@ -69,6 +71,7 @@ CASES = [
     Case("probe/stun", stun("127.0.0.1")),
     Case("probe/relay-udp", relay("127.0.0.1", "udp")),
     Case("probe/relay-tcp", relay("127.0.0.1", "tcp")),
+    Case("probe/relay-tls", relay("127.0.0.1", "tls")),
     Case("probe/relay-udp-ipv6-server", relay("[::1]", "udp")),
     Case("probe/wrong-password", wrong_password),
     Case("probe/ephemeral-credential", relay("127.0.0.1", "udp", ephemeral=True), credentials="ephemeral"),
