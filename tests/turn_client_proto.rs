@@ -5,10 +5,11 @@
 
 use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, Secret, User};
 use hairpin::auth::{SigningAlgorithm, mint_ephemeral_with};
-use hairpin::engine::{Redirect, RelayAddress, RelayPool, Rules, Shared, Transport};
+use hairpin::config::{Listener, Transport};
+use hairpin::engine::{Discovery, Redirect, RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
 use hairpin::net::socket::Buffers;
-use hairpin::net::{ListenerAddress, NetSettings, Server, StreamSettings};
+use hairpin::net::{NetSettings, Server, StreamSettings};
 use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
 use hairpin::wire::{AttributeType, ChannelRange, Class, Mac, Message, Method, PasswordAlgorithm};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -45,6 +46,7 @@ fn server(algorithms: &[PasswordAlgorithm], secrets: &[&str]) -> (Server, Socket
         match_user_part: false,
         redirect: Redirect::default(),
         classic_binding: false,
+        discovery: Discovery::default(),
         filter: PeerFilter::new(PeerRules {
             allow: vec!["127.0.0.0/8".parse().unwrap()],
             ..PeerRules::default()
@@ -70,10 +72,11 @@ fn server(algorithms: &[PasswordAlgorithm], secrets: &[&str]) -> (Server, Socket
         send: 1 << 16,
     };
     let settings = NetSettings {
-        listeners: vec![ListenerAddress {
-            transport: Transport::Udp,
-            address: SocketAddr::new(LOOPBACK, 0),
-        }],
+        listeners: vec![Listener::direct(
+            Transport::Udp,
+            SocketAddr::new(LOOPBACK, 0),
+        )],
+        tls: None,
         workers: 1,
         listener_buffers: buffers,
         relay_buffers: buffers,
@@ -82,6 +85,7 @@ fn server(algorithms: &[PasswordAlgorithm], secrets: &[&str]) -> (Server, Socket
             idle_timeout: Duration::from_secs(60),
             max_connections: 10,
             send_buffer: 1 << 20,
+            max_queue_age: Duration::from_millis(500),
         },
     };
     let server = Server::start(settings, &shared, Clock::start()).unwrap();

@@ -1,7 +1,7 @@
 //! The server under test and who is around it.
 
 use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, Secret, User};
-use hairpin::engine::{Redirect, RelayAddress, Rules};
+use hairpin::engine::{Discovery, Redirect, RelayAddress, Rules};
 use hairpin::policy::{Limits, PeerFilter, PeerRules};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -107,6 +107,7 @@ impl Setup {
             match_user_part: false,
             redirect: Redirect::default(),
             classic_binding: false,
+            discovery: Discovery::default(),
             filter: PeerFilter::new(PeerRules {
                 deny: self.deny.iter().map(|net| net.parse().unwrap()).collect(),
                 own_addresses: own.into_iter().chain(relays).collect(),

@@ -347,6 +347,7 @@ impl World {
                     outcome =
                         self.engines[worker].relay_opened(now, open.ticket, result, &mut reply);
                 }
+                Outcome::ReplyFrom { .. } => panic!("there is one listener"),
                 Outcome::ToPeer {
                     relay,
                     peer,
