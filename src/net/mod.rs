@@ -34,8 +34,8 @@ use socket::Buffers;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tls::Tls;
@@ -101,7 +101,7 @@ pub enum StartError {
         error: io::Error,
     },
     /// The system has no thread or no descriptor to start with.
-    #[error("cannot start a worker: {0}")]
+    #[error("cannot start a worker: {}", Explained(.0))]
     Worker(io::Error),
     /// No random numbers.
     #[error("the system has no random numbers to give")]
@@ -123,6 +123,9 @@ impl fmt::Display for Explained<'_> {
             io::ErrorKind::PermissionDenied => {
                 f.write_str("permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE")
             }
+            _ if matches!(self.0.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => f.write_str(
+                "there are too few file descriptors; `ulimit -n` or LimitNOFILE= allows more",
+            ),
             _ => self.0.fmt(f),
         }
     }
@@ -216,12 +219,15 @@ impl Server {
             listeners,
             receive_buffer,
         };
+        let mut starts = Vec::new();
         for (number, udp, tcp, mailbox) in prepared {
             let counters = Arc::new(Counters::default());
             server.counters.push(counters.clone());
             let seed = random_seed()?;
             let (shared, settings) = (shared.clone(), settings.clone());
             let (connections, stopped) = (connections.clone(), stopped.clone());
+            let (started, start) = mpsc::channel();
+            starts.push(start);
             let run = move || {
                 let id = WorkerId(number as u32);
                 let engine = Engine::new(id, shared, counters, seed);
@@ -230,13 +236,19 @@ impl Server {
                     tcp,
                 };
                 let worker = worker::Worker::new(engine, clock, settings, udp, mailbox)?;
-                tasks::run(worker, sockets, &connections, stopped)
+                tasks::run(worker, sockets, &connections, started, stopped)
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(run)
                 .map_err(StartError::Worker)?;
             server.threads.push(thread);
+        }
+        // A worker that gave up has dropped its end.
+        if starts.iter().any(|start| start.recv().is_err()) {
+            let error = server.stop().err();
+            let error = error.unwrap_or_else(|| io::Error::other("it ended at once"));
+            return Err(StartError::Worker(error));
         }
         Ok(server)
     }

@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -23,11 +23,12 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 pub(super) type Shared = Rc<RefCell<Worker>>;
 
-/// Runs a worker until it is told to stop.
+/// Runs a worker until it is told to stop, and says when all its tasks wait for what they are to wait for.
 pub(super) fn run(
     worker: Worker,
     sockets: WorkerSockets,
     connections: &Arc<AtomicUsize>,
+    started: mpsc::Sender<()>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -38,10 +39,13 @@ pub(super) fn run(
     let worker: Shared = Rc::new(RefCell::new(worker));
     let listeners = sockets.udp_count;
     tasks.block_on(&runtime, async {
-        // One of them that ends, by a panic or for want of a descriptor, would leave a server that runs and is deaf.
+        // One of them that ends, by a panic or an error of its socket, would leave a server that runs and is deaf.
         let mut serving = JoinSet::new();
         for index in 0..listeners {
-            serving.spawn_local(serve_listener(worker.clone(), index));
+            if let Some(socket) = worker.borrow().listener(index) {
+                let watched = watch(socket.socket.as_fd().try_clone_to_owned()?)?;
+                serving.spawn_local(serve_listener(worker.clone(), index, watched));
+            }
         }
         for (listener, entrance) in sockets.tcp {
             let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -52,9 +56,12 @@ pub(super) fn run(
                 connections.clone(),
             ));
         }
-        serving.spawn_local(serve_relays(worker.clone()));
+        let relays = watch(worker.borrow().relay_descriptor()?)?;
+        serving.spawn_local(serve_relays(worker.clone(), relays));
         serving.spawn_local(serve_inbox(worker.clone()));
         serving.spawn_local(serve_timer(worker.clone()));
+        // Nobody listens where the start was given up meanwhile, and then `stop` says so.
+        let _ = started.send(());
         let ended = tokio::select! {
             // An error means that the server is gone, which is a reason to stop as well.
             _ = stop.wait_for(|stop| *stop) => None,
@@ -63,38 +70,29 @@ pub(super) fn run(
         worker.borrow_mut().shut_down();
         match ended {
             None => Ok(()),
-            Some(Ok(())) => Err(io::Error::other("a socket could not be watched")),
+            Some(Ok(())) => Err(io::Error::other("a socket can no longer be watched")),
             Some(Err(error)) => Err(io::Error::other(error)),
         }
     })
 }
 
-async fn serve_listener(worker: Shared, index: usize) {
-    let Some(socket) = worker
-        .borrow()
-        .listener(index)
-        .and_then(|listener| listener.socket.as_fd().try_clone_to_owned().ok())
-    else {
-        return;
-    };
-    watch_readable(socket, || worker.borrow_mut().serve_listener(index)).await;
+async fn serve_listener(worker: Shared, index: usize, watched: AsyncFd<OwnedFd>) {
+    serve_readable(watched, || worker.borrow_mut().serve_listener(index)).await;
 }
 
-async fn serve_relays(worker: Shared) {
-    let Ok(descriptor) = worker.borrow().relay_descriptor() else {
-        return;
-    };
-    watch_readable(descriptor, || worker.borrow_mut().serve_relays()).await;
+async fn serve_relays(worker: Shared, watched: AsyncFd<OwnedFd>) {
+    serve_readable(watched, || worker.borrow_mut().serve_relays()).await;
 }
 
-/// Calls `serve` while the descriptor is readable; it says whether there may be more.
-async fn watch_readable(descriptor: OwnedFd, mut serve: impl FnMut() -> bool) {
+fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor is owned by what watches it, so it stays open and the same for as long as it is watched.
     #[allow(unsafe_code)]
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
-    let Ok(watched) = watched else {
-        return;
-    };
+    Ok(watched?)
+}
+
+/// Calls `serve` while the descriptor is readable; it says whether there may be more.
+async fn serve_readable(watched: AsyncFd<OwnedFd>, mut serve: impl FnMut() -> bool) {
     loop {
         let Ok(mut ready) = watched.readable().await else {
             return;

@@ -10,3 +10,4 @@ mod server;
 
 mod binding;
 mod relaying;
+mod start_failures;

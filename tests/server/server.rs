@@ -150,10 +150,22 @@ impl Setup {
 
     /// Starts with so few descriptors, as the hard limit.
     pub fn start_with_descriptors(self, count: u32) -> Server {
-        let mut command = Command::new("/bin/sh");
-        let script = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_hairpin")]);
-        self.start_as(command)
+        self.start_as(with_descriptors(count))
+    }
+
+    /// Likewise, where it may fail to start: the status and what it said then.
+    pub fn try_start_with_descriptors(self, count: u32) -> Result<Server, Failed> {
+        let mut server = self.launch(with_descriptors(count));
+        let is_up = eventually("start or failure", || {
+            let is_ready = server.log().iter().any(|line| is_ready(line));
+            let has_ended = server.process.child.try_wait().unwrap().is_some();
+            (is_ready || has_ended).then_some(!has_ended)
+        });
+        if is_up {
+            return Ok(server);
+        }
+        let (status, _, lines) = server.process.ended();
+        Err((status, lines))
     }
 
     fn start_as(self, command: Command) -> Server {
@@ -177,6 +189,21 @@ impl Setup {
             _folder: folder,
         }
     }
+}
+
+/// How a failed start ended, and what it said.
+pub type Failed = (ExitStatus, Vec<String>);
+
+fn with_descriptors(count: u32) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_hairpin")]);
+    command
+}
+
+/// Whether a line of the log says that the server is up.
+fn is_ready(line: &str) -> bool {
+    line.contains("\"ready\"") || line.contains(": ready ")
 }
 
 /// So many ports that nobody has, as the configuration writes them.
@@ -233,8 +260,11 @@ impl Process {
                 return line.clone();
             }
             let left = end.saturating_duration_since(Instant::now());
-            let is_over = left.is_zero() || state.1;
-            assert!(!is_over, "no log line with {what}: {:#?}", state.0);
+            if left.is_zero() || state.1 {
+                // The lines are shown when the process is dropped, which needs the lock.
+                drop(state);
+                panic!("no log line with {what}");
+            }
             state = changed.wait_timeout(state, left).unwrap().0;
         }
     }
@@ -293,6 +323,11 @@ impl Server {
     /// The listener, UDP and TCP, on 127.0.0.1.
     pub fn address(&self) -> SocketAddr {
         self.at(V4)
+    }
+
+    /// Where the metrics are.
+    pub fn metrics_address(&self) -> SocketAddr {
+        SocketAddr::new(V4, self.metrics)
     }
 
     /// The listener on another address.
