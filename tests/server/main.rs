@@ -11,3 +11,4 @@ mod server;
 mod binding;
 mod relaying;
 mod start_failures;
+mod streams;
