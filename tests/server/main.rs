@@ -8,7 +8,9 @@
 mod client;
 mod server;
 
+mod batches;
 mod binding;
+mod hairpin;
 mod relaying;
 mod start_failures;
 mod streams;
