@@ -5,9 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
+#[path = "../vector_file/mod.rs"]
+mod vector_file;
+
 mod client;
 mod server;
 
+mod bad_input;
 mod batches;
 mod binding;
 mod hairpin;
