@@ -159,3 +159,6 @@ fn decode(bytes: &[u8]) -> SocketAddr {
     let ip = Ipv6Addr::from(ip).to_canonical();
     SocketAddr::new(ip, u16::from_be_bytes([bytes[16], bytes[17]]))
 }
+
+#[cfg(test)]
+mod tests;

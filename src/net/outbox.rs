@@ -419,3 +419,6 @@ fn write_controls(header: &mut libc::msghdr, from: Option<IpAddr>, segment: Opti
     }
     header.msg_controllen = length as _;
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,3 +153,6 @@ impl SendQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
