@@ -214,7 +214,13 @@ pub fn port_range(count: u16) -> String {
 
 /// What a process writes to standard error, while it writes it.
 #[derive(Clone, Default)]
-struct Log(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+struct Log(Arc<(Mutex<Lines>, Condvar)>);
+
+#[derive(Default)]
+struct Lines {
+    lines: Vec<String>,
+    is_over: bool,
+}
 
 /// A started program, killed when the test is over.
 pub struct Process {
@@ -236,10 +242,10 @@ impl Process {
         std::thread::spawn(move || {
             let (state, changed) = &*lines.0;
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                state.lock().unwrap().0.push(line);
+                state.lock().unwrap().lines.push(line);
                 changed.notify_all();
             }
-            state.lock().unwrap().1 = true;
+            state.lock().unwrap().is_over = true;
             changed.notify_all();
         });
         Process { child, log }
@@ -247,7 +253,7 @@ impl Process {
 
     /// All lines so far.
     pub fn log(&self) -> Vec<String> {
-        self.log.0.0.lock().unwrap().0.clone()
+        self.log.0.0.lock().unwrap().lines.clone()
     }
 
     /// The first line that fits, waiting for it.
@@ -256,11 +262,11 @@ impl Process {
         let end = Instant::now() + PATIENCE;
         let mut state = state.lock().unwrap();
         loop {
-            if let Some(line) = state.0.iter().find(|line| fits(line)) {
+            if let Some(line) = state.lines.iter().find(|line| fits(line)) {
                 return line.clone();
             }
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.1 {
+            if left.is_zero() || state.is_over {
                 // The lines are shown when the process is dropped, which needs the lock.
                 drop(state);
                 panic!("no log line with {what}");
@@ -285,8 +291,8 @@ impl Process {
         stdout.read_to_string(&mut output).unwrap();
         let (state, changed) = &*self.log.0;
         let state = state.lock().unwrap();
-        let wait = changed.wait_timeout_while(state, PATIENCE, |state| !state.1);
-        let lines = wait.unwrap().0.0.clone();
+        let wait = changed.wait_timeout_while(state, PATIENCE, |state| !state.is_over);
+        let lines = wait.unwrap().0.lines.clone();
         (status, output, lines)
     }
 
