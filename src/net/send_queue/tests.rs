@@ -50,7 +50,7 @@ fn frames(mut stream: &[u8]) -> Vec<(u8, u16)> {
 
 #[test]
 fn frames_leave_in_the_order_they_came() {
-    let mut queue = SendQueue::new(10_000);
+    let mut queue = SendQueue::new(10_000, Duration::from_millis(500));
     for number in 0..5 {
         assert_eq!(push(&mut queue, at(0), &frame(b'm', number, 100)), 0);
     }
@@ -62,7 +62,7 @@ fn frames_leave_in_the_order_they_came() {
 
 #[test]
 fn answers_overtake_media_but_not_in_the_middle_of_a_frame() {
-    let mut queue = SendQueue::new(10_000);
+    let mut queue = SendQueue::new(10_000, Duration::from_millis(500));
     push(&mut queue, at(0), &frame(b'm', 0, 100));
     push(&mut queue, at(0), &frame(b'm', 1, 100));
     let mut written = write(&mut queue, 1);
@@ -75,7 +75,7 @@ fn answers_overtake_media_but_not_in_the_middle_of_a_frame() {
 
 #[test]
 fn beyond_the_limit_the_oldest_media_go_first() {
-    let mut queue = SendQueue::new(1000);
+    let mut queue = SendQueue::new(1000, Duration::from_millis(500));
     let dropped: Vec<_> = (0..12)
         .map(|number| push(&mut queue, at(0), &frame(b'm', number, 95)))
         .collect();
@@ -87,7 +87,7 @@ fn beyond_the_limit_the_oldest_media_go_first() {
 
 #[test]
 fn media_that_waited_too_long_go_and_the_newest_stays_whatever_its_size() {
-    let mut queue = SendQueue::new(1000);
+    let mut queue = SendQueue::new(1000, Duration::from_millis(500));
     push(&mut queue, at(0), &frame(b'm', 0, 10));
     push(&mut queue, at(300), &frame(b'm', 1, 10));
     assert_eq!(push(&mut queue, at(500), &frame(b'm', 2, 10)), 0);
@@ -98,7 +98,7 @@ fn media_that_waited_too_long_go_and_the_newest_stays_whatever_its_size() {
 
 #[test]
 fn a_frame_that_was_begun_is_finished_however_old_and_large() {
-    let mut queue = SendQueue::new(1000);
+    let mut queue = SendQueue::new(1000, Duration::from_millis(500));
     push(&mut queue, at(0), &frame(b'm', 0, 3000));
     let mut written = write(&mut queue, 2999);
     push(&mut queue, at(0), &frame(b'm', 1, 10));
@@ -114,7 +114,7 @@ fn a_frame_that_was_begun_is_finished_however_old_and_large() {
 
 #[test]
 fn answers_are_never_dropped_and_too_many_are_refused() {
-    let mut queue = SendQueue::new(1000);
+    let mut queue = SendQueue::new(1000, Duration::from_millis(500));
     let answer = frame(b'a', 0, 995);
     let taken = (0..100).take_while(|_| queue.push_answer(&answer)).count();
     assert_eq!(taken, MAX_ANSWERS / 1000);
@@ -129,7 +129,7 @@ fn answers_are_never_dropped_and_too_many_are_refused() {
 
 #[test]
 fn memory_of_a_burst_is_given_back() {
-    let mut queue = SendQueue::new(10 << 20);
+    let mut queue = SendQueue::new(10 << 20, Duration::from_millis(500));
     for number in 0..200 {
         push(&mut queue, at(0), &frame(b'm', number, 60_000));
     }
@@ -141,7 +141,7 @@ fn memory_of_a_burst_is_given_back() {
 fn whatever_the_socket_takes_frames_are_whole_and_all_are_accounted_for() {
     for seed in 0..200 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut queue = SendQueue::new(rng.random_range(1..20_000));
+        let mut queue = SendQueue::new(rng.random_range(1..20_000), Duration::from_millis(500));
         let (mut now, mut answers, mut media, mut dropped) = (0, 0, 0, 0);
         let mut written = Vec::new();
         for _ in 0..300 {
