@@ -4,14 +4,13 @@
 
 use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, User};
 use hairpin::config::{Listener, Transport};
-use hairpin::engine::{Redirect, RelayAddress, RelayPool, Rules, Shared};
+use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
-use hairpin::net::socket::Buffers;
-use hairpin::net::{NetSettings, Server, StreamSettings};
+use hairpin::net::{NetSettings, Server};
 use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
 use hairpin::wire::{
-    AttributeType, ChannelRange, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm,
-    TransactionId, Writer,
+    AttributeType, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm, TransactionId,
+    Writer,
 };
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -31,50 +30,26 @@ fn server() -> Server {
         credential: Credential::Password("pass".into()),
     };
     let shared = Shared {
-        rules: Arc::new(Rules {
-            authenticator: Authenticator::new(AuthSettings {
+        rules: Arc::new(Rules::new(
+            Authenticator::new(AuthSettings {
                 realm: REALM.into(),
                 users: vec![user],
                 ..AuthSettings::default()
             })
             .unwrap(),
-            nonces: NonceKeys::new([7; 32], 600),
-            filter: PeerFilter::new(PeerRules {
+            NonceKeys::new([7; 32], 600),
+            PeerFilter::new(PeerRules {
                 allow: vec!["127.0.0.0/8".parse().unwrap()],
                 ..PeerRules::default()
             }),
-            default_lifetime: 600,
-            max_lifetime: 3600,
-            max_permissions: 16,
-            max_channels: 16,
-            channels: ChannelRange::Rfc8656,
-            software: String::new(),
-            match_user_part: false,
-            redirect: Redirect::default(),
-            classic_binding: false,
-            discovery: hairpin::engine::Discovery::default(),
-        }),
+        )),
         quotas: Quotas::new(Limits::default()),
         relays: Arc::new(RelayPool::new(&[relay], 55_000..=55_999, Duration::ZERO)),
     };
-    let buffers = Buffers {
-        receive: 1 << 18,
-        send: 1 << 18,
-    };
-    let settings = NetSettings {
-        listeners: vec![Listener::direct(Transport::Udp, SocketAddr::new(host, 0))],
-        tls: None,
-        workers: 1,
-        listener_buffers: buffers,
-        relay_buffers: buffers,
-        stream: StreamSettings {
-            auth_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(600),
-            max_connections: 10,
-            send_buffer: 1 << 18,
-            max_queue_age: Duration::from_millis(500),
-        },
-    };
+    let settings = NetSettings::new(vec![Listener::direct(
+        Transport::Udp,
+        SocketAddr::new(host, 0),
+    )]);
     Server::start(settings, &shared, Clock::start()).unwrap()
 }
 

@@ -6,12 +6,11 @@
 use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, Secret, User};
 use hairpin::auth::{SigningAlgorithm, mint_ephemeral_with};
 use hairpin::config::{Listener, Transport};
-use hairpin::engine::{Discovery, Redirect, RelayAddress, RelayPool, Rules, Shared};
+use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
-use hairpin::net::socket::Buffers;
-use hairpin::net::{NetSettings, Server, StreamSettings};
+use hairpin::net::{NetSettings, Server};
 use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
-use hairpin::wire::{AttributeType, ChannelRange, Class, Mac, Message, Method, PasswordAlgorithm};
+use hairpin::wire::{AttributeType, Class, Mac, Message, Method, PasswordAlgorithm};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
@@ -34,30 +33,20 @@ fn server(algorithms: &[PasswordAlgorithm], secrets: &[&str]) -> (Server, Socket
         name: "alice".into(),
         credential: Credential::Password("s3cret".into()),
     };
-    let rules = Rules {
-        authenticator: Authenticator::new(AuthSettings {
+    let rules = Rules::new(
+        Authenticator::new(AuthSettings {
             realm: "example.org".into(),
             users: vec![user],
             secrets: secrets.iter().map(|secret| Secret::from(*secret)).collect(),
             algorithms: algorithms.to_vec(),
         })
         .unwrap(),
-        nonces: NonceKeys::new([1; 32], 3600),
-        match_user_part: false,
-        redirect: Redirect::default(),
-        classic_binding: false,
-        discovery: Discovery::default(),
-        filter: PeerFilter::new(PeerRules {
+        NonceKeys::new([1; 32], 3600),
+        PeerFilter::new(PeerRules {
             allow: vec!["127.0.0.0/8".parse().unwrap()],
             ..PeerRules::default()
         }),
-        default_lifetime: 600,
-        max_lifetime: 3600,
-        max_permissions: 32,
-        max_channels: 32,
-        channels: ChannelRange::Rfc8656,
-        software: String::new(),
-    };
+    );
     let relay = RelayAddress {
         local: LOOPBACK,
         external: LOOPBACK,
@@ -67,27 +56,10 @@ fn server(algorithms: &[PasswordAlgorithm], secrets: &[&str]) -> (Server, Socket
         quotas: Quotas::new(Limits::default()),
         relays: Arc::new(RelayPool::new(&[relay], 40000..=48000, Duration::ZERO)),
     };
-    let buffers = Buffers {
-        receive: 1 << 16,
-        send: 1 << 16,
-    };
-    let settings = NetSettings {
-        listeners: vec![Listener::direct(
-            Transport::Udp,
-            SocketAddr::new(LOOPBACK, 0),
-        )],
-        tls: None,
-        workers: 1,
-        listener_buffers: buffers,
-        relay_buffers: buffers,
-        stream: StreamSettings {
-            auth_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            max_connections: 10,
-            send_buffer: 1 << 20,
-            max_queue_age: Duration::from_millis(500),
-        },
-    };
+    let settings = NetSettings::new(vec![Listener::direct(
+        Transport::Udp,
+        SocketAddr::new(LOOPBACK, 0),
+    )]);
     let server = Server::start(settings, &shared, Clock::start()).unwrap();
     let address = server.listeners()[0].address;
     (server, address)

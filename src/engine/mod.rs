@@ -96,6 +96,28 @@ pub struct Rules {
     pub discovery: Discovery,
 }
 
+impl Rules {
+    /// Rules with the RFCs' lifetimes, room for 256 permissions and channels, and everything else off.
+    #[must_use]
+    pub fn new(authenticator: Authenticator, nonces: NonceKeys, filter: PeerFilter) -> Self {
+        Rules {
+            authenticator,
+            nonces,
+            match_user_part: false,
+            redirect: Redirect::default(),
+            classic_binding: false,
+            discovery: Discovery::default(),
+            filter,
+            default_lifetime: 600,
+            max_lifetime: 3600,
+            max_permissions: 256,
+            max_channels: 256,
+            channels: ChannelRange::Rfc8656,
+            software: String::new(),
+        }
+    }
+}
+
 /// What an engine shares with the other workers' engines.
 #[derive(Clone)]
 pub struct Shared {

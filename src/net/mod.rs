@@ -56,6 +56,18 @@ pub struct StreamSettings {
     pub max_queue_age: Duration,
 }
 
+impl Default for StreamSettings {
+    fn default() -> Self {
+        StreamSettings {
+            auth_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(600),
+            max_connections: 10_000,
+            send_buffer: 512 << 10,
+            max_queue_age: Duration::from_millis(500),
+        }
+    }
+}
+
 /// What the sockets are like.
 #[derive(Clone, Debug)]
 pub struct NetSettings {
@@ -71,6 +83,25 @@ pub struct NetSettings {
     pub relay_buffers: Buffers,
     /// Stream connections.
     pub stream: StreamSettings,
+}
+
+impl NetSettings {
+    /// One worker on these listeners, without TLS, with buffers of 4 MiB for listeners and 1 MiB for relays.
+    #[must_use]
+    pub fn new(listeners: Vec<Listener>) -> Self {
+        let buffers = |size| Buffers {
+            receive: size,
+            send: size,
+        };
+        NetSettings {
+            listeners,
+            tls: None,
+            workers: 1,
+            listener_buffers: buffers(4 << 20),
+            relay_buffers: buffers(1 << 20),
+            stream: StreamSettings::default(),
+        }
+    }
 }
 
 /// Why a server did not start. Nothing of it is left running.

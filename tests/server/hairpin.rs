@@ -4,13 +4,12 @@
 use crate::client::{Client, Incoming};
 use crate::server::{PASSWORD, REALM, USER, V4, eventually, free_ports};
 use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, Secret, User};
+use hairpin::config::{Listener, Transport};
 use hairpin::engine::counters::Counters;
-use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared, Transport};
+use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
-use hairpin::net::socket::Buffers;
-use hairpin::net::{ListenerAddress, NetSettings, Server, StreamSettings};
+use hairpin::net::{NetSettings, Server};
 use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
-use hairpin::wire::ChannelRange;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,30 +18,24 @@ use std::time::Duration;
 fn start(workers: usize, hosts: &[IpAddr]) -> (Server, u16) {
     let first = free_ports(200);
     let ports = first..=first + 199;
-    let rules = Rules {
-        authenticator: Authenticator::new(AuthSettings {
+    let rules = Rules::new(
+        Authenticator::new(AuthSettings {
             realm: REALM.to_owned(),
             users: vec![User {
                 name: USER.to_owned(),
                 credential: Credential::Password(Secret::from(PASSWORD)),
             }],
-            secrets: Vec::new(),
+            ..AuthSettings::default()
         })
         .unwrap(),
-        nonces: NonceKeys::new([7; 32], 600),
-        filter: PeerFilter::new(PeerRules {
+        NonceKeys::new([7; 32], 600),
+        PeerFilter::new(PeerRules {
             own_addresses: vec![V4],
             relay_addresses: vec![V4],
             relay_ports: ports.clone(),
             ..PeerRules::default()
         }),
-        default_lifetime: 600,
-        max_lifetime: 3600,
-        max_permissions: 16,
-        max_channels: 16,
-        channels: ChannelRange::Rfc8656,
-        software: String::new(),
-    };
+    );
     let address = RelayAddress {
         local: V4,
         external: V4,
@@ -52,26 +45,14 @@ fn start(workers: usize, hosts: &[IpAddr]) -> (Server, u16) {
         quotas: Quotas::new(Limits::default()),
         relays: Arc::new(RelayPool::new(&[address], ports, Duration::ZERO)),
     };
-    let buffers = Buffers {
-        receive: 4 << 20,
-        send: 4 << 20,
-    };
     let port = free_ports(1);
     let of_host = |host: &IpAddr| {
         let address = SocketAddr::new(*host, port);
-        [Transport::Udp, Transport::Tcp].map(|transport| ListenerAddress { transport, address })
+        [Transport::Udp, Transport::Tcp].map(|transport| Listener::direct(transport, address))
     };
     let settings = NetSettings {
-        listeners: hosts.iter().flat_map(of_host).collect(),
         workers,
-        listener_buffers: buffers,
-        relay_buffers: buffers,
-        stream: StreamSettings {
-            auth_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            max_connections: 100,
-            send_buffer: 4 << 20,
-        },
+        ..NetSettings::new(hosts.iter().flat_map(of_host).collect())
     };
     let server = Server::start(settings, &shared, Clock::start()).unwrap();
     (server, port)
