@@ -251,7 +251,7 @@ fn rubbish_on_streams_and_relays_does_no_harm() {
         }
     }
     client.binding();
-    server.wait_for_metric("hairpin_connections", 1);
+    server.wait_for_metric("hairpin_connections{transport=\"tcp\"}", 1);
     let grown = server.memory().saturating_sub(before);
     assert!(grown < 16 << 20, "{grown} bytes");
     assert_sound(&server);

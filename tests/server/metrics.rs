@@ -131,7 +131,10 @@ fn known_traffic_gives_exact_numbers() {
         (1, 2)
     );
     assert_eq!(
-        (get("hairpin_connections"), get("hairpin_connections_total")),
+        (
+            get("hairpin_connections{transport=\"tcp\"}"),
+            get("hairpin_connections_total{transport=\"tcp\"}")
+        ),
         (1, 1)
     );
     assert_eq!(get("hairpin_workers"), 2);

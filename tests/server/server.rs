@@ -420,8 +420,9 @@ impl Metrics {
             .collect()
     }
 
-    /// The value of a series, 0 where there is none.
+    /// The value of a series, which has to be there.
     pub fn get(&self, series: &str) -> u64 {
-        self.series().get(series).copied().unwrap_or(0)
+        let value = self.series().get(series).copied();
+        value.unwrap_or_else(|| panic!("no {series} in {}", self.body))
     }
 }

@@ -75,7 +75,7 @@ fn s_tcp_07_requests_before_the_client_closes_its_side_are_all_answered() {
         assert_eq!(transaction(client.receive()), request[8..20]);
     }
     assert_eq!(client.receive(), Incoming::End);
-    server.wait_for_metric("hairpin_connections", 0);
+    server.wait_for_metric("hairpin_connections{transport=\"tcp\"}", 0);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn s_tcp_02_04_a_stream_that_is_neither_stun_nor_channel_data_is_closed_at_once(
         assert_eq!(client.receive(), Incoming::End, "{garbage:x?}");
         assert!(since.elapsed() < Duration::from_secs(1), "{garbage:x?}");
     }
-    server.wait_for_metric("hairpin_connections", 0);
+    server.wait_for_metric("hairpin_connections{transport=\"tcp\"}", 0);
     let drops = server.metrics();
     assert_eq!(
         drops.get("hairpin_dropped_packets_total{reason=\"not_stun\"}"),
@@ -163,7 +163,7 @@ fn a_frame_that_does_not_come_to_its_end_and_silence_end_a_connection() {
     assert!(since.elapsed() > Duration::from_millis(500));
     // Who has an allocation may be silent.
     used.binding();
-    server.wait_for_metric("hairpin_connections", 1);
+    server.wait_for_metric("hairpin_connections{transport=\"tcp\"}", 1);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn connections_beyond_the_limit_are_closed_and_places_come_back() {
     }
     server.wait_for_log("the limit", |line| line.contains("max_connections"));
     clients.pop();
-    server.wait_for_metric("hairpin_connections", 2);
+    server.wait_for_metric("hairpin_connections{transport=\"tcp\"}", 2);
     Client::tcp(server.address()).binding();
     for client in &mut clients {
         client.binding();
@@ -203,7 +203,7 @@ fn s_tcp_08_a_connection_that_ends_takes_its_allocation_along() {
         }
         drop(client);
         server.wait_for_metric("hairpin_allocations", 0);
-        server.wait_for_metric("hairpin_connections", 0);
+        server.wait_for_metric("hairpin_connections{transport=\"tcp\"}", 0);
         assert_eq!(
             server.metrics().get("hairpin_relay_ports{state=\"used\"}"),
             0
