@@ -170,6 +170,19 @@ fn credentials_are_made_with_the_newest_secret_for_the_hosts_given() {
 }
 
 #[test]
+fn sockets_that_only_discovery_needs_are_no_urls_for_clients() {
+    let text = "[auth]\nsecrets = [\"a long enough secret\"]\n[[listener]]\ntransport = \"udp\"\n\
+                address = \"127.0.0.1:3478\"\n[[relay.address]]\naddress = \"127.0.0.1\"\n[[discovery]]\n\
+                primary = \"127.0.0.1:3478\"\nalternate = \"127.0.0.2:3479\"\n";
+    let output = hairpin(&[("c.toml", text)], &["check", "-c", "c.toml"]);
+    let text = stdout(&output);
+    for words in ["127.0.0.1:3478 and 127.0.0.2:3479", "udp 127.0.0.2:3478"] {
+        assert!(text.contains(words), "{words} not in:\n{text}");
+    }
+    assert_eq!(text.matches("stun:").count(), 1, "{text}");
+}
+
+#[test]
 fn credentials_without_a_configuration_take_a_secret_file() {
     let files = [("secret", "a secret of its own\n"), ("empty", "\n")];
     let output = hairpin(
@@ -395,6 +408,15 @@ fn advice_names_what_may_not_do_what_was_meant() {
         "[[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:50000\"\n",
         &none,
         "among the relay ports",
+    );
+    let site = "[[discovery]]\nprimary = \"10.0.0.5:3478\"\nalternate = \"10.0.0.6:3479\"\nalternate_external = \"203.0.113.8\"\n";
+    advises(site, &none, "discovery tells clients of 10.0.0.5");
+    let mapped = with(relay("10.0.0.5", Some("203.0.113.7")));
+    let settings = config::parse(site, "c.toml").expect("a right configuration");
+    let advice_then = advice(&settings, &mapped);
+    assert!(
+        !advice_then.iter().any(|line| line.contains("discovery")),
+        "{advice_then:#?}"
     );
     let nobody = advice(&Settings::default(), &none);
     assert!(

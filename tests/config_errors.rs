@@ -314,14 +314,32 @@ fn s_disc_13_discovery_needs_two_addresses_and_two_ports_a_family() {
 }
 
 #[test]
-fn discovery_adds_the_udp_listeners_that_are_missing() {
+fn discovery_and_proxies_do_not_share_a_socket() {
+    let text = |address: &str| {
+        format!(
+            "[[listener]]\ntransport = \"udp\"\naddress = \"{address}\"\nproxy_protocol_from = [\"10.0.0.1\"]\n\
+             [[discovery]]\nprimary = \"203.0.113.1:3478\"\nalternate = \"203.0.113.2:3479\"\n"
+        )
+    };
+    says(
+        &text("203.0.113.2:3478"),
+        "6:11",
+        &["serves proxies only", "that listener"],
+    );
+    let settings = config::parse(&text("0.0.0.0:3478"), "hairpin.toml").unwrap();
+    assert_eq!(settings.sockets().len(), 5);
+}
+
+#[test]
+fn discovery_adds_the_udp_sockets_that_no_listener_serves() {
     let listeners = |text: &str| -> Vec<String> {
         let site =
             "[[discovery]]\nprimary = \"203.0.113.1:3478\"\nalternate = \"203.0.113.2:3479\"\n";
         let settings = config::parse(&format!("{text}{site}"), "hairpin.toml").unwrap();
         assert_eq!(settings.discovery.len(), 1);
-        let listeners = settings.listeners.iter();
-        listeners
+        let sockets = settings.sockets();
+        sockets
+            .iter()
             .map(|l| format!("{} {}", l.transport, l.address))
             .collect()
     };

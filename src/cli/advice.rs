@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use crate::auth::{Credential, User};
 use crate::config::{PasswordAlgorithm, Settings, Transport, Validity};
-use crate::net::addresses::RelayAddress;
+use crate::net::addresses::{self, RelayAddress};
 use crate::policy::{PeerFilter, PeerRules, SpecialRange, special_ranges};
 
 /// A shared secret with less than this many bytes can be found out from a single credential.
@@ -133,6 +133,16 @@ fn reach(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<Stri
             )
         });
     }
+    for site in &settings.discovery {
+        for public in addresses::discovery(site, &surroundings.relays) {
+            if let Some(kind) = confined(public) {
+                advice.push(format!(
+                    "discovery tells clients of {public}, which is {kind}: clients elsewhere cannot reach it; behind 1:1 NAT, \
+                     set `primary_external` and `alternate_external` under [[discovery]]"
+                ));
+            }
+        }
+    }
     if !settings.alternates.is_empty() && settings.auth.nonce_key.is_none() {
         advice.push(
             "browsers that are redirected give up, unless this server and the alternates have the same `nonce_key`"
@@ -141,7 +151,7 @@ fn reach(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<Stri
     }
     let ports = settings.relay.ports;
     for listener in settings
-        .listeners
+        .sockets()
         .iter()
         .filter(|listener| listener.transport == Transport::Udp)
     {

@@ -3,6 +3,7 @@
 //! Opens no listener, so that it can be asked beside a running server.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,7 +12,7 @@ use super::Failure;
 use super::advice::{Surroundings, advice};
 use super::ice_servers::urls;
 use crate::auth::Credential;
-use crate::config::{Certificate, Listener, Loaded, Settings};
+use crate::config::{Certificate, Discovery, Listener, Loaded, Settings};
 use crate::net::addresses::{self, RelayAddress};
 use crate::wire::PasswordAlgorithm;
 
@@ -36,7 +37,7 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
     let mut sections = vec![
         (
             "listeners",
-            settings.listeners.iter().map(show_listener).collect(),
+            settings.sockets().iter().map(show_listener).collect(),
         ),
         (
             "certificates",
@@ -61,7 +62,7 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
                 [] => vec!["off".to_owned()],
                 sites => sites
                     .iter()
-                    .map(|site| format!("udp {} and {}", site.primary, site.alternate))
+                    .map(|site| show_discovery(site, &surroundings.relays))
                     .collect(),
             },
         ),
@@ -108,6 +109,16 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
         }
     }
     text
+}
+
+fn show_discovery(site: &Discovery, relays: &[RelayAddress]) -> String {
+    let [primary, alternate] = addresses::discovery(site, relays);
+    let port = |socket: SocketAddr, ip| SocketAddr::new(ip, socket.port());
+    format!(
+        "{} and {}",
+        port(site.primary, primary),
+        port(site.alternate, alternate)
+    )
 }
 
 fn show_listener(listener: &Listener) -> String {

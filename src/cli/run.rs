@@ -5,7 +5,7 @@ use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs};
 use crate::admin;
 use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, mint_ephemeral};
-use crate::config::{self, PasswordAlgorithm, Settings};
+use crate::config::{self, Listener, PasswordAlgorithm, Settings};
 use crate::engine::{self, RelayPool, Rules, Shared};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::fmt::Write as _;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         if let Some(secret) = trial_secret {
             let expiry = clock.now().unix + TRIAL_LIFETIME;
             let (username, password) = mint_ephemeral(secret.as_bytes(), Some("trial"), expiry);
-            let urls = urls(server.listeners(), &[], &relays, &settings.tls);
+            let urls = urls(listening(&server, &settings), &[], &relays, &settings.tls);
             let servers = IceServers::new(urls, username, password);
             super::print(&if args.json {
                 format!("{}\n", servers.to_json())
@@ -229,21 +229,9 @@ fn redirect(settings: &Settings, relays: &[RelayAddress]) -> Result<engine::Redi
     })
 }
 
-/// What the world calls the two addresses of discovery.
-fn known_as(site: &config::Discovery, relays: &[RelayAddress]) -> [IpAddr; 2] {
-    let public = |local: IpAddr, external: Option<IpAddr>| {
-        let relay = relays.iter().find(|relay| relay.address == local);
-        external.unwrap_or_else(|| relay.map_or(local, RelayAddress::public))
-    };
-    [
-        public(site.primary.ip(), site.primary_external),
-        public(site.alternate.ip(), site.alternate_external),
-    ]
-}
-
 fn discovery(settings: &Settings, relays: &[RelayAddress]) -> engine::Discovery {
     engine::Discovery::new(settings.discovery.iter().filter_map(|site| {
-        let [primary, alternate] = known_as(site, relays);
+        let [primary, alternate] = addresses::discovery(site, relays);
         let site = engine::Site::new(site.primary, site.alternate)?;
         Some(site.known_as(primary, alternate))
     }))
@@ -254,8 +242,8 @@ fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
     let mut own_addresses = addresses::own().unwrap_or_default();
     own_addresses.extend(relays.iter().filter_map(|relay| relay.external));
     let sites = settings.discovery.iter();
-    own_addresses.extend(sites.flat_map(|site| known_as(site, relays)));
-    let mut own_sockets: Vec<_> = settings.listeners.iter().map(|l| l.address).collect();
+    own_addresses.extend(sites.flat_map(|site| addresses::discovery(site, relays)));
+    let mut own_sockets: Vec<_> = settings.sockets().iter().map(|l| l.address).collect();
     own_sockets.extend(settings.metrics.address);
     // Behind 1:1 NAT a listener is also what its address looks like from outside.
     let outside: Vec<_> = own_sockets
@@ -270,7 +258,7 @@ fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
         .collect();
     own_sockets.extend(outside);
     for site in &settings.discovery {
-        for ip in known_as(site, relays) {
+        for ip in addresses::discovery(site, relays) {
             let ports = [site.primary.port(), site.alternate.port()];
             own_sockets.extend(ports.map(|port| SocketAddr::new(ip, port)));
         }
@@ -306,7 +294,7 @@ fn net_settings(settings: &Settings, tls: Option<Arc<Tls>>) -> NetSettings {
     );
     let (sockets, tcp) = (&settings.sockets, &settings.tcp);
     NetSettings {
-        listeners: settings.listeners.clone(),
+        listeners: settings.sockets(),
         tls,
         workers,
         listener_buffers: Buffers {
@@ -325,6 +313,12 @@ fn net_settings(settings: &Settings, tls: Option<Arc<Tls>>) -> NetSettings {
             max_queue_age: tcp.max_queue_age,
         },
     }
+}
+
+/// Where clients reach the server, with the ports it got; the sockets that only discovery needs come behind these.
+fn listening<'a>(server: &'a Server, settings: &Settings) -> &'a [Listener] {
+    let all = server.listeners();
+    &all[..settings.listeners.len().min(all.len())]
 }
 
 /// Tells the log what runs, and what may not do what was meant.
@@ -354,7 +348,7 @@ fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descr
         );
     }
     for site in &settings.discovery {
-        let [primary, alternate] = known_as(site, relays);
+        let [primary, alternate] = addresses::discovery(site, relays);
         info!(
             primary = %SocketAddr::new(primary, site.primary.port()),
             alternate = %SocketAddr::new(alternate, site.alternate.port()),
@@ -391,7 +385,7 @@ fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descr
 
 /// What `--json` prints with a configuration: where the server can be reached.
 fn start_json(settings: &Settings, server: &Server, relays: &[RelayAddress]) -> String {
-    let urls = urls(server.listeners(), &[], relays, &settings.tls);
+    let urls = urls(listening(server, settings), &[], relays, &settings.tls);
     format!("{}\n", serde_json::json!({ "urls": urls }))
 }
 

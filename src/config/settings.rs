@@ -24,7 +24,7 @@ pub const TLS_PORT: u16 = 5349;
 pub struct Settings {
     /// `[server]`
     pub server: Server,
-    /// `[[listener]]`: where clients come in; never empty. Those that `[[discovery]]` needs are among them.
+    /// `[[listener]]`: where clients come in; never empty.
     pub listeners: Vec<Listener>,
     /// `[[discovery]]`: one a family at most.
     pub discovery: Vec<Discovery>,
@@ -414,6 +414,28 @@ pub struct Log {
 pub struct Metrics {
     /// Where `/metrics` is served; `None` means nowhere.
     pub address: Option<SocketAddr>,
+}
+
+impl Settings {
+    /// All that is to be listened on: the listeners, and then the UDP sockets that discovery needs and none of them
+    /// serves; one on a wildcard address serves all addresses of its port.
+    pub fn sockets(&self) -> Vec<Listener> {
+        let mut sockets = self.listeners.clone();
+        for address in self.discovery.iter().flat_map(Discovery::sockets) {
+            let serves = |listener: &Listener| {
+                let at = listener.address;
+                let any =
+                    at.ip().is_unspecified() && Family::of(at.ip()) == Family::of(address.ip());
+                listener.transport == Transport::Udp
+                    && listener.proxy_protocol_from.is_empty()
+                    && (at == address || (any && at.port() == address.port()))
+            };
+            if !sockets.iter().any(serves) {
+                sockets.push(Listener::direct(Transport::Udp, address));
+            }
+        }
+        sockets
+    }
 }
 
 impl Default for Settings {

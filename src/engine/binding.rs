@@ -7,7 +7,7 @@
 
 use super::requests::is_understood;
 use super::respond::Asked;
-use super::{ClientPath, Engine, FiveTuple, Outcome, Transport};
+use super::{ClientPath, Engine, Link, Outcome, Transport};
 use crate::wire::attribute::Malformed;
 use crate::wire::{AttributeType, ErrorCode, Message};
 use std::net::{IpAddr, SocketAddr};
@@ -42,17 +42,21 @@ impl Discovery {
         discovery
     }
 
-    /// Which of the addresses of discovery a datagram came to, if any.
+    /// Which of the addresses of discovery a datagram came to, if any. One that a proxy passed on came to the proxy's,
+    /// and only the proxy's socket leads back.
     #[inline]
-    fn reached(&self, tuple: &FiveTuple) -> Option<(&Site, Corner)> {
-        let site = match tuple.server() {
+    fn reached(&self, client: &ClientPath) -> Option<(&Site, Corner)> {
+        let server = client.tuple.server();
+        let site = match server {
             SocketAddr::V4(_) => self.v4.as_ref()?,
             SocketAddr::V6(_) => self.v6.as_ref()?,
         };
-        if tuple.transport() != Transport::Udp {
+        let plain =
+            client.tuple.transport() == Transport::Udp && matches!(client.link, Link::Datagram(_));
+        if !plain {
             return None;
         }
-        Some((site, site.corner(tuple.server())?))
+        Some((site, site.corner(server)?))
     }
 }
 
@@ -187,7 +191,7 @@ impl Engine {
         message: &Message<'_>,
         reply: &mut [u8],
     ) -> Outcome {
-        if let Some((site, corner)) = self.rules().discovery.reached(&client.tuple) {
+        if let Some((site, corner)) = self.rules().discovery.reached(client) {
             return self.discovery(client, site, corner, message, reply);
         }
         let asked = Asked::unsigned(message);

@@ -1,12 +1,13 @@
 //! This machine's own addresses, and those that lead out of it.
 //!
 //! Asks the kernel only: no packet is sent and nobody outside is asked. Main items: [`own`], [`default_route`],
-//! [`relays`], [`RelayAddress`].
+//! [`relays`], [`RelayAddress`],
+//! [`discovery`].
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use crate::config::{Family, Relay, RelayHost};
+use crate::config::{Discovery, Family, Relay, RelayHost};
 
 /// All addresses of this machine's interfaces, loopback among them, each once.
 ///
@@ -80,6 +81,19 @@ impl RelayAddress {
     pub fn public(&self) -> IpAddr {
         self.external.unwrap_or(self.address)
     }
+}
+
+/// What the world calls the two addresses of discovery: what is set there, else what is set for relaying from the same
+/// address.
+pub fn discovery(site: &Discovery, relays: &[RelayAddress]) -> [IpAddr; 2] {
+    let public = |local: IpAddr, external: Option<IpAddr>| {
+        let relay = relays.iter().find(|relay| relay.address == local);
+        external.unwrap_or_else(|| relay.map_or(local, RelayAddress::public))
+    };
+    [
+        public(site.primary.ip(), site.primary_external),
+        public(site.alternate.ip(), site.alternate_external),
+    ]
 }
 
 /// Why relay addresses cannot be had on this machine.

@@ -394,6 +394,28 @@ fn s_disc_11_over_anything_but_plain_udp_discovery_is_unknown() {
 }
 
 #[test]
+fn what_a_proxy_passed_on_is_answered_the_way_it_came() {
+    let mut bench = Bench::on();
+    let path = ClientPath {
+        tuple: FiveTuple::new(address(CLIENT), address(PRIMARY), Transport::Udp),
+        link: Link::Proxied {
+            listener: 0,
+            proxy: address("10.0.0.9:1234"),
+            local: "10.0.0.1".parse().unwrap(),
+        },
+    };
+    let mut reply = [0; REPLY_LENGTH];
+    let outcome = bench
+        .engine
+        .from_client(bench.now, &path, &change(6), &mut reply);
+    let Outcome::Reply(length) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let refusal = Message::parse(&reply[..length]).unwrap();
+    assert_eq!(refusal.class(), Class::Error);
+}
+
+#[test]
 fn s_disc_12_whatever_is_asked_the_answer_goes_to_the_host_that_asked() {
     let mut bench = Bench::on();
     let ports: [&[u8]; 3] = [&[0xC3, 0x50], &[0xC3, 0x50, 0, 0], &[0, 7]];

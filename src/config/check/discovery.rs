@@ -1,4 +1,4 @@
-//! `[[discovery]]`: two addresses, two ports, and the listeners they need.
+//! `[[discovery]]`: two addresses and two ports, of which a NAT can tell each from each.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -11,7 +11,11 @@ use super::places::{strange, usable};
 
 type Place = Range<usize>;
 
-pub(super) fn check(given: List<document::Discovery>, problems: &mut Problems) -> Vec<Discovery> {
+pub(super) fn check(
+    given: List<document::Discovery>,
+    listeners: &[(Option<Place>, Listener)],
+    problems: &mut Problems,
+) -> Vec<Discovery> {
     let mut sites: Vec<(Place, Discovery)> = Vec::new();
     for element in given.unwrap_or_default() {
         let span = element.span();
@@ -74,6 +78,27 @@ pub(super) fn check(given: List<document::Discovery>, problems: &mut Problems) -
             },
         ));
     }
+    for (place, site) in &sites {
+        for (listener_place, listener) in listeners {
+            // It would be bound twice, and the kernel would share clients out between the two.
+            let takes_it = listener.transport == Transport::Udp
+                && !listener.proxy_protocol_from.is_empty()
+                && site.sockets().contains(&listener.address);
+            if takes_it {
+                let problem = Problem::new(
+                    place.clone(),
+                    format!(
+                        "discovery needs `{}`, where a listener serves proxies only",
+                        listener.address
+                    ),
+                );
+                problems.add(match listener_place {
+                    Some(other) => problem.other(other.clone(), "that listener"),
+                    None => problem,
+                });
+            }
+        }
+    }
     sites.into_iter().map(|(_, site)| site).collect()
 }
 
@@ -118,20 +143,4 @@ fn external(given: Given<Read<IpAddr>>, family: Family, problems: &mut Problems)
         ));
     }
     Some(ip)
-}
-
-/// Adds the UDP listeners that are missing; one on a wildcard address has all addresses of its port.
-pub(super) fn add_listeners(sites: &[Discovery], listeners: &mut Vec<Listener>) {
-    for address in sites.iter().flat_map(Discovery::sockets) {
-        let serves = |listener: &Listener| {
-            let at = listener.address;
-            let any = at.ip().is_unspecified() && Family::of(at.ip()) == Family::of(address.ip());
-            listener.transport == Transport::Udp
-                && listener.proxy_protocol_from.is_empty()
-                && (at == address || (any && at.port() == address.port()))
-        };
-        if !listeners.iter().any(serves) {
-            listeners.push(Listener::direct(Transport::Udp, address));
-        }
-    }
 }

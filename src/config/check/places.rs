@@ -32,14 +32,12 @@ impl Places {
     ) -> Self {
         let listeners = check_listeners(listeners, has_certificate, &default.listeners, problems);
         let metrics = check_metrics(metrics.address, &listeners, &default.metrics, problems);
-        let mut listeners: Vec<_> = listeners
-            .into_iter()
-            .map(|(_, listener)| listener)
-            .collect();
-        let discovery = discovery::check(sites, problems);
-        discovery::add_listeners(&discovery, &mut listeners);
+        let discovery = discovery::check(sites, &listeners, problems);
         Self {
-            listeners,
+            listeners: listeners
+                .into_iter()
+                .map(|(_, listener)| listener)
+                .collect(),
             discovery,
             metrics,
             relays: check_relays(relays, problems),
