@@ -324,7 +324,7 @@ fn discovery_and_proxies_do_not_share_a_socket() {
     says(
         &text("203.0.113.2:3478"),
         "6:11",
-        &["serves proxies only", "that listener"],
+        &["serves proxies or DTLS only", "that listener"],
     );
     let settings = config::parse(&text("0.0.0.0:3478"), "hairpin.toml").unwrap();
     assert_eq!(settings.sockets().len(), 5);

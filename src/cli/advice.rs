@@ -153,13 +153,13 @@ fn reach(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<Stri
     for listener in settings
         .sockets()
         .iter()
-        .filter(|listener| listener.transport == Transport::Udp)
+        .filter(|listener| !listener.transport.is_stream())
     {
         let port = listener.address.port();
         if ports.contains(port) {
             advice.push(format!(
-                "the udp listener on {} is among the relay ports {ports}",
-                listener.address
+                "the {} listener on {} is among the relay ports {ports}",
+                listener.transport, listener.address
             ));
         }
     }
@@ -201,10 +201,13 @@ fn certificates(settings: &Settings, now: i64, advice: &mut Vec<String>) {
             Validity::Valid => {}
         }
     }
-    let has_tls = settings.listeners.iter().any(|at| at.transport.has_tls());
+    let has_tls = settings
+        .listeners
+        .iter()
+        .any(|at| at.transport.has_tls() || at.transport == Transport::Dtls);
     if !certificates.is_empty() && !has_tls {
         advice.push(
-            "there is a certificate, but no listener with transport \"tls\" or \"auto\" to show it"
+            "there is a certificate, but no listener with transport \"tls\", \"auto\" or \"dtls\" to show it"
                 .to_owned(),
         );
     }

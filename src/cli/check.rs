@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::Failure;
 use super::advice::{Surroundings, advice};
-use super::ice_servers::urls;
+use super::ice_servers::all_urls;
 use crate::auth::Credential;
 use crate::config::{Certificate, Discovery, Listener, Loaded, Settings};
 use crate::net::addresses::{self, RelayAddress};
@@ -69,7 +69,7 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
         ("credentials", credentials(settings)),
         (
             "clients use",
-            urls(
+            all_urls(
                 &settings.listeners,
                 &[],
                 &surroundings.relays,

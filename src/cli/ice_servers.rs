@@ -112,7 +112,21 @@ impl FromStr for Host {
 /// `hosts` are the names to use; without any, the addresses of the listeners themselves, where a wildcard listener and a
 /// listener behind 1:1 NAT are reached by what `relays` says is the public address. Over TLS that is the name the first
 /// certificate is for, if it has one, since clients refuse a certificate for something else than they asked for.
+///
+/// Listeners for DTLS are left out, since no browser reaches a TURN server that way: see [`all_urls`].
 pub fn urls(
+    listeners: &[Listener],
+    hosts: &[Host],
+    relays: &[RelayAddress],
+    tls: &Tls,
+) -> Vec<String> {
+    let is_for_browsers = |listener: &&Listener| listener.transport != Transport::Dtls;
+    let listeners: Vec<_> = listeners.iter().filter(is_for_browsers).cloned().collect();
+    all_urls(&listeners, hosts, relays, tls)
+}
+
+/// As [`urls`], and those for DTLS too.
+pub fn all_urls(
     listeners: &[Listener],
     hosts: &[Host],
     relays: &[RelayAddress],
@@ -161,6 +175,10 @@ pub fn urls(
         if has(Transport::Tls) || has(Transport::Auto) {
             let host = name.map_or_else(|| host.to_string(), Clone::clone);
             add(format!("turns:{host}:{port}?transport=tcp"));
+        }
+        if has(Transport::Dtls) {
+            let host = name.map_or_else(|| host.to_string(), Clone::clone);
+            add(format!("turns:{host}:{port}?transport=udp"));
         }
     }
     urls

@@ -5,10 +5,11 @@ use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs};
 use crate::admin;
 use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, mint_ephemeral};
-use crate::config::{self, Listener, PasswordAlgorithm, Settings};
+use crate::config::{self, Certificate, Listener, PasswordAlgorithm, Settings, Transport};
 use crate::engine::{self, RelayPool, Rules, Shared};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
+use crate::net::dtls::{Dtls, DtlsError, DtlsSettings};
 use crate::net::socket::Buffers;
 use crate::net::tls::Tls;
 use crate::net::{NetSettings, Server, StreamSettings, descriptors, random_seed};
@@ -78,7 +79,8 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let shared = shared(&settings, &relays)?;
         let descriptors = descriptors::raise_limit();
         let tls = tls(&settings)?;
-        let server = Server::start(net_settings(&settings, tls), &shared, clock).map_err(fatal)?;
+        let net = net_settings(&settings, tls, dtls(&settings)?);
+        let server = Server::start(net, &shared, clock).map_err(fatal)?;
         let metrics = Metrics::new(server.counters().to_vec(), shared.relays.clone(), clock)
             .map_err(fatal)?;
 
@@ -287,7 +289,36 @@ fn tls(settings: &Settings) -> Result<Option<Arc<Tls>>, Failure> {
     Ok(Some(Arc::new(tls)))
 }
 
-fn net_settings(settings: &Settings, tls: Option<Arc<Tls>>) -> NetSettings {
+/// What DTLS clients are shown, if there are listeners for them: of the certificates, the first that can be.
+fn dtls(settings: &Settings) -> Result<Option<Arc<Dtls>>, Failure> {
+    let is_dtls = |at: &Listener| at.transport == Transport::Dtls;
+    if !settings.listeners.iter().any(is_dtls) {
+        return Ok(None);
+    }
+    let certificates = &settings.tls.certificates;
+    let (certificate, key) = certificates
+        .iter()
+        .find_map(Certificate::for_dtls)
+        .ok_or(DtlsError::Key)
+        .map_err(fatal)?;
+    let seed = random_seed().map_err(fatal)?;
+    let dtls = &settings.dtls;
+    let dtls = DtlsSettings {
+        max_half_open: dtls.max_half_open,
+        max_half_open_per_prefix: dtls.max_half_open_per_prefix,
+        max_associations: dtls.max_associations,
+        handshake_timeout: dtls.handshake_timeout,
+        idle_timeout: dtls.idle_timeout,
+    };
+    let dtls = Dtls::new(dtls, certificate, key, seed).map_err(fatal)?;
+    Ok(Some(Arc::new(dtls)))
+}
+
+fn net_settings(
+    settings: &Settings,
+    tls: Option<Arc<Tls>>,
+    dtls: Option<Arc<Dtls>>,
+) -> NetSettings {
     let workers = settings.server.workers.map_or_else(
         || std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         NonZeroUsize::get,
@@ -296,6 +327,7 @@ fn net_settings(settings: &Settings, tls: Option<Arc<Tls>>) -> NetSettings {
     NetSettings {
         listeners: settings.sockets(),
         tls,
+        dtls,
         workers,
         listener_buffers: Buffers {
             receive: sockets.receive_buffer,

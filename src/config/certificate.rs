@@ -114,6 +114,16 @@ impl Certificate {
         CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider)
     }
 
+    /// The certificate without its chain and the key, in DER form, if they can serve for DTLS: ECDSA on P-256 or P-384.
+    pub fn for_dtls(&self) -> Option<(&[u8], &[u8])> {
+        let key = self.key.secret_der();
+        dimpl::crypto::aws_lc_rs::default_provider()
+            .key_provider
+            .load_private_key(key)
+            .ok()?;
+        Some((self.chain.first()?, key))
+    }
+
     /// The file of the certificate.
     pub fn file(&self) -> &Path {
         &self.file

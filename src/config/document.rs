@@ -30,6 +30,7 @@ pub(super) struct Document {
     pub discovery: List<Discovery>,
     pub tcp: Tcp,
     pub tls: Tls,
+    pub dtls: Dtls,
     pub sockets: Sockets,
     pub relay: Relay,
     pub allocation: Allocation,
@@ -92,6 +93,16 @@ pub(super) struct Tls {
 pub(super) struct Certificate {
     pub certificate: Given<String>,
     pub key: Given<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[dtls]`")]
+pub(super) struct Dtls {
+    pub max_half_open: Given<u32>,
+    pub max_half_open_per_prefix: Given<u32>,
+    pub max_associations: Given<u32>,
+    pub handshake_timeout: Given<Read<Duration>>,
+    pub idle_timeout: Given<Read<Duration>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -32,6 +32,8 @@ pub struct Settings {
     pub tcp: Tcp,
     /// `[tls]`
     pub tls: Tls,
+    /// `[dtls]`
+    pub dtls: Dtls,
     /// `[sockets]`
     pub sockets: Sockets,
     /// `[relay]`
@@ -77,15 +79,17 @@ pub enum Transport {
     Tls,
     /// Over TCP and over TLS on one port, told apart by a connection's first byte.
     Auto,
+    /// STUN and TURN over DTLS over UDP.
+    Dtls,
 }
 
 impl Transport {
     /// Whether clients connect, over TCP.
     pub const fn is_stream(self) -> bool {
-        !matches!(self, Self::Udp)
+        !matches!(self, Self::Udp | Self::Dtls)
     }
 
-    /// Whether clients may speak TLS, for which there has to be a certificate.
+    /// Whether clients may speak TLS over TCP, for which there has to be a certificate.
     pub const fn has_tls(self) -> bool {
         matches!(self, Self::Tls | Self::Auto)
     }
@@ -98,6 +102,7 @@ impl fmt::Display for Transport {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Auto => "auto",
+            Self::Dtls => "dtls",
         })
     }
 }
@@ -171,6 +176,21 @@ pub struct Tcp {
 pub struct Tls {
     /// `[[tls.certificate]]`; the first is for clients that name none of them.
     pub certificates: Vec<Certificate>,
+}
+
+/// `[dtls]`: associations of clients that speak DTLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dtls {
+    /// Handshakes at one time, in this process.
+    pub max_half_open: usize,
+    /// Handshakes at one time from one /24 of IPv4 or one /56 of IPv6.
+    pub max_half_open_per_prefix: usize,
+    /// Associations at one time in this process, handshakes included.
+    pub max_associations: usize,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long an association without an allocation may stay silent.
+    pub idle_timeout: Duration,
 }
 
 /// `[sockets]`: kernel buffers, in bytes.
@@ -461,6 +481,13 @@ impl Default for Settings {
                 max_queue_age: Duration::from_millis(500),
             },
             tls: Tls::default(),
+            dtls: Dtls {
+                max_half_open: 1000,
+                max_half_open_per_prefix: 64,
+                max_associations: 10_000,
+                handshake_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(60),
+            },
             sockets: Sockets {
                 receive_buffer: 4 << 20,
                 send_buffer: 4 << 20,

@@ -81,6 +81,8 @@ reasons! {
         BadSource => "bad_source",
         /// An ICMP error that is not for clients, or one of too many.
         IcmpIgnored => "icmp_ignored",
+        /// To a DTLS listener, from an address without an association, and not the beginning of one.
+        NoAssociation => "no_dtls_association",
     }
 }
 
@@ -169,6 +171,20 @@ reasons! {
     }
 }
 
+reasons! {
+    /// How a DTLS handshake ended, counted from the moment the client has shown its address with a cookie.
+    DtlsHandshake {
+        /// With an association.
+        Completed => "completed",
+        /// With an error of either side, such as no cipher suite in common.
+        Failed => "failed",
+        /// The client fell silent.
+        TimedOut => "timed_out",
+        /// It was not begun: too many associations, or too many handshakes at a time.
+        Suppressed => "suppressed",
+    }
+}
+
 /// The methods that are counted by name; the last one stands for all others.
 pub const METHODS: [Method; 9] = [
     Method::BINDING,
@@ -220,6 +236,11 @@ pub struct Counters {
     drops: [Counter; DropReason::ALL.len()],
     auth_failures: [Counter; AuthFailureReason::ALL.len()],
     refusals: [Counter; RefusalReason::ALL.len()],
+    dtls_handshakes: [Counter; DtlsHandshake::ALL.len()],
+    /// ClientHellos that were answered with a cookie and forgotten.
+    pub dtls_cookies: Counter,
+    /// DTLS associations ended, of those whose handshake completed.
+    pub dtls_closed: Counter,
     /// First requests without credentials: the start of every session, not a failure.
     pub challenges: Counter,
     /// Allocations created.
@@ -308,6 +329,13 @@ impl Counters {
         }
     }
 
+    /// Counts the end of a DTLS handshake.
+    pub fn dtls_handshake(&self, outcome: DtlsHandshake) {
+        if let Some(counter) = self.dtls_handshakes.get(outcome as usize) {
+            counter.add(1);
+        }
+    }
+
     /// Counts a connection or a datagram that was not let in.
     pub fn proxy_failure(&self, reason: ProxyFailureReason) {
         if let Some(counter) = self.proxy_failures.get(reason as usize) {
@@ -321,6 +349,14 @@ impl Counters {
             .iter()
             .copied()
             .zip(self.tls_failures.iter().map(Counter::get))
+    }
+
+    /// DTLS handshakes by outcome.
+    pub fn dtls_handshakes(&self) -> impl Iterator<Item = (DtlsHandshake, u64)> + '_ {
+        DtlsHandshake::ALL
+            .iter()
+            .copied()
+            .zip(self.dtls_handshakes.iter().map(Counter::get))
     }
 
     /// Connections and datagrams that were not let in for want of a PROXY header, by reason.

@@ -101,6 +101,8 @@ pub enum Link {
     },
     /// A connection, by its number.
     Stream(u32),
+    /// A DTLS association, by its number.
+    Dtls(u32),
 }
 
 /// A client: who it is, and how to answer it.

@@ -66,7 +66,7 @@ impl Entrance {
             }
         }
         let is_tls = match self.transport {
-            config::Transport::Udp | config::Transport::Tcp => false,
+            config::Transport::Udp | config::Transport::Dtls | config::Transport::Tcp => false,
             config::Transport::Tls => true,
             config::Transport::Auto => {
                 match timeout_at(deadline, first_byte(&mut stream, &mut input)).await {

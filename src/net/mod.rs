@@ -10,6 +10,7 @@ pub mod addresses;
 mod carrier;
 pub mod clock;
 pub mod descriptors;
+pub mod dtls;
 mod entrance;
 mod icmp;
 mod mailbox;
@@ -29,6 +30,7 @@ mod worker;
 use crate::config::{Listener, Transport};
 use crate::engine::{Counters, Engine, Shared, WorkerId};
 use clock::Clock;
+use dtls::Dtls;
 use entrance::Entrance;
 use socket::Buffers;
 use std::fmt;
@@ -75,6 +77,8 @@ pub struct NetSettings {
     pub listeners: Vec<Listener>,
     /// What is shown to TLS clients; listeners for them need it.
     pub tls: Option<Arc<Tls>>,
+    /// How DTLS is spoken; listeners for it need it.
+    pub dtls: Option<Arc<Dtls>>,
     /// How many workers; at least one.
     pub workers: usize,
     /// The buffers of UDP listeners.
@@ -96,6 +100,7 @@ impl NetSettings {
         NetSettings {
             listeners,
             tls: None,
+            dtls: None,
             workers: 1,
             listener_buffers: buffers(4 << 20),
             relay_buffers: buffers(1 << 20),
@@ -117,9 +122,11 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
-    /// A listener for TLS without a certificate to show.
-    #[error("cannot listen on {address} (tls): there is no certificate")]
+    /// A listener for TLS or DTLS without a certificate to show.
+    #[error("cannot listen on {address} ({transport}): there is no certificate for that")]
     NoCertificate {
+        /// The transport.
+        transport: Transport,
         /// The address.
         address: SocketAddr,
     },
@@ -197,9 +204,11 @@ impl Server {
         }
         let mut listeners = settings.listeners.clone();
         for listener in &settings.listeners {
-            if listener.transport.has_tls() && settings.tls.is_none() {
-                let address = listener.address;
-                return Err(StartError::NoCertificate { address });
+            let (transport, address) = (listener.transport, listener.address);
+            let has_none = transport.has_tls() && settings.tls.is_none()
+                || transport == Transport::Dtls && settings.dtls.is_none();
+            if has_none {
+                return Err(StartError::NoCertificate { transport, address });
             }
             if listener.address.port() != 0 {
                 let is_stream = listener.transport.is_stream();
@@ -232,6 +241,7 @@ impl Server {
                         udp.push(worker::Listener {
                             socket,
                             address: bound,
+                            is_dtls: listener.transport == Transport::Dtls,
                             proxies: listener.proxy_protocol_from.clone(),
                         });
                         Ok(bound)

@@ -4,6 +4,7 @@
 
 use super::NetSettings;
 use super::clock::Clock;
+use super::dtls::{Arrival, Associations, Moment};
 use super::icmp;
 use super::mailbox::{Inbox, Post};
 use super::outbox::{Datagram, Exit, Outbox, Payload};
@@ -43,6 +44,8 @@ pub(super) struct Listener {
     pub address: SocketAddr,
     /// The proxies whose PROXY header each datagram has to start with; empty for none.
     pub proxies: Vec<IpNet>,
+    /// Whether datagrams belong to DTLS associations.
+    pub is_dtls: bool,
 }
 
 /// What a stream connection's task and the worker share.
@@ -68,6 +71,7 @@ pub(super) struct Core {
     listeners: Vec<Listener>,
     relays: RelaySet,
     connections: Slab<Connection>,
+    dtls: Option<Associations>,
     outbox: Outbox,
     post: Post,
     reporter: Reporter,
@@ -114,6 +118,10 @@ impl Worker {
         listeners: Vec<Listener>,
         (post, inbox): (Post, Inbox),
     ) -> io::Result<Self> {
+        let dtls = settings
+            .dtls
+            .clone()
+            .map(|dtls| Associations::new(dtls, engine.counters().clone()));
         Ok(Worker {
             receiver: Receiver::new(),
             inbox,
@@ -124,6 +132,7 @@ impl Worker {
                 listeners,
                 relays: RelaySet::new()?,
                 connections: Slab::new(),
+                dtls,
                 outbox: Outbox::new(),
                 post,
                 reporter: Reporter::new(),
@@ -160,19 +169,24 @@ impl Worker {
 
     /// When [`Worker::handle_timeout`] is to be called next.
     pub fn next_deadline(&mut self) -> Option<std::time::Instant> {
-        self.core.armed = self.core.engine.next_deadline();
+        self.core.armed = self.core.next_deadline();
         self.core.armed.map(|at| self.core.clock.system(at))
     }
 
     pub fn handle_timeout(&mut self) {
         let now = self.core.clock.now();
         self.core.engine.handle_timeout(now);
+        self.core.dtls_timeout(now);
         self.core.finish(self.receiver.memory());
     }
 
     pub fn shut_down(&mut self) {
         let now = self.core.clock.now();
         self.core.engine.shut_down(now);
+        if let Some(dtls) = &mut self.core.dtls {
+            dtls.shut_down();
+        }
+        self.core.end_associations(now);
         self.core.finish(self.receiver.memory());
     }
 
@@ -183,7 +197,7 @@ impl Worker {
         let Some(listener) = core.listeners.get(index) else {
             return false;
         };
-        let address = listener.address;
+        let (address, is_dtls) = (listener.address, listener.is_dtls);
         let more = match receiver.receive(&listener.socket, SLOTS) {
             Ok(more) => more,
             Err(error) => {
@@ -196,6 +210,17 @@ impl Worker {
         for message in receiver.received() {
             let ip = message.to.unwrap_or(address.ip());
             let server = SocketAddr::new(ip, address.port());
+            if is_dtls {
+                let arrival = Arrival {
+                    tuple: FiveTuple::new(message.from, server, Transport::Dtls),
+                    listener: index as u32,
+                    from: message.to,
+                };
+                for range in message.datagrams() {
+                    core.serve_dtls(now, &arrival, &memory[range], memory);
+                }
+                continue;
+            }
             let client = ClientPath {
                 tuple: FiveTuple::new(message.from, server, Transport::Udp),
                 link: Link::Datagram(index as u32),
@@ -394,6 +419,72 @@ impl Core {
         self.serve_client(now, &client, input);
     }
 
+    fn next_deadline(&self) -> Option<crate::engine::Instant> {
+        let dtls = self.dtls.as_ref().and_then(Associations::next_deadline);
+        match (self.engine.next_deadline(), dtls) {
+            (Some(engine), Some(dtls)) => Some(engine.min(dtls)),
+            (engine, dtls) => engine.or(dtls),
+        }
+    }
+
+    fn moment(&self, now: Now) -> Moment {
+        Moment {
+            now: now.instant,
+            system: self.clock.system(now.instant),
+        }
+    }
+
+    /// Takes a datagram of a DTLS listener: what is in it for the engine, the engine gets.
+    fn serve_dtls(&mut self, now: Now, arrival: &Arrival, datagram: &[u8], memory: &[u8]) {
+        let at = self.moment(now);
+        let Some(dtls) = &mut self.dtls else {
+            return;
+        };
+        let number = dtls.receive(at, arrival, datagram, &mut self.outbox);
+        let plain = dtls.take_plain();
+        // What an earlier client of this address had ends before the new one is heard.
+        self.end_replaced(now);
+        if let Some(number) = number {
+            let client = ClientPath {
+                tuple: arrival.tuple,
+                link: Link::Dtls(number),
+            };
+            for bytes in plain.datagrams() {
+                self.serve_client(now, &client, Input::other(memory, bytes));
+            }
+        }
+        if let Some(dtls) = &mut self.dtls {
+            dtls.give_back(plain);
+        }
+        self.end_associations(now);
+    }
+
+    fn dtls_timeout(&mut self, now: Now) {
+        let at = self.moment(now);
+        let Some(dtls) = &mut self.dtls else {
+            return;
+        };
+        let engine = &self.engine;
+        dtls.handle_timeout(at, |tuple| engine.has_allocation(tuple), &mut self.outbox);
+        self.end_associations(now);
+    }
+
+    /// Ends the allocations of associations that gave way to new ones.
+    fn end_replaced(&mut self, now: Now) {
+        while let Some(tuple) = self.dtls.as_mut().and_then(Associations::next_gone) {
+            self.engine.client_gone(now, &tuple);
+        }
+    }
+
+    /// Ends associations that are over, and their allocations.
+    fn end_associations(&mut self, now: Now) {
+        let at = self.moment(now);
+        if let Some(dtls) = &mut self.dtls {
+            dtls.end(at, &mut self.outbox);
+            self.end_replaced(now);
+        }
+    }
+
     fn serve_client(&mut self, now: Now, client: &ClientPath, input: Input<'_>) {
         let outcome = self
             .engine
@@ -422,7 +513,7 @@ impl Core {
                 Outcome::Nothing => {}
                 Outcome::Reply(length) => {
                     if let Some(client) = client {
-                        self.answer(client, length);
+                        self.answer(now, client, length);
                     }
                 }
                 Outcome::ReplyFrom { from, to, length } => self.answer_from(from, to, length),
@@ -482,12 +573,19 @@ impl Core {
         }
     }
 
-    fn answer(&mut self, client: &ClientPath, length: usize) {
+    fn answer(&mut self, now: Now, client: &ClientPath, length: usize) {
         let bytes = &self.reply[..length];
         match client.link {
             Link::Datagram(_) | Link::Proxied { .. } => {
                 let payload = self.outbox.keep(bytes);
                 self.send_to_client(client.link, &client.tuple, None, payload, 0);
+            }
+            Link::Dtls(number) => {
+                let at = self.moment(now);
+                if let Some(dtls) = &mut self.dtls {
+                    let parts = [&self.reply[..length], &[], &[]];
+                    dtls.send(at, number, parts, &mut self.outbox);
+                }
             }
             Link::Stream(number) => {
                 if let Some(connection) = self.connections.get_mut(number as usize) {
@@ -533,6 +631,17 @@ impl Core {
                     delivery.padding,
                 );
             }
+            Link::Dtls(number) => {
+                let at = self.moment(now);
+                if let Some(dtls) = &mut self.dtls {
+                    let parts = [
+                        delivery.header.as_bytes(),
+                        &input.bytes[delivery.payload],
+                        &[0; 3][..usize::from(delivery.padding)],
+                    ];
+                    dtls.send(at, number, parts, &mut self.outbox);
+                }
+            }
             Link::Stream(number) => {
                 if let Some(connection) = self.connections.get_mut(number as usize) {
                     let parts = [
@@ -566,7 +675,7 @@ impl Core {
                 proxy,
                 local,
             } => (listener, proxy, local),
-            Link::Stream(_) => return,
+            Link::Stream(_) | Link::Dtls(_) => return,
         };
         let is_wildcard = self
             .listeners
@@ -605,10 +714,14 @@ impl Core {
 
     /// Sends what was collected, wakes who got something, and moves the timer if need be.
     fn finish(&mut self, received: &[u8]) {
+        if self.dtls.as_ref().is_some_and(Associations::has_ending) {
+            let now = self.clock.now();
+            self.end_associations(now);
+        }
         self.handle_events(received);
         self.flush(received);
         self.post.dispatch();
-        let next = self.engine.next_deadline();
+        let next = self.next_deadline();
         if next.is_some() && self.armed.is_none_or(|armed| next < Some(armed)) {
             self.armed = next;
             self.timer.notify_one();

@@ -3,7 +3,7 @@
 //! Counters live in the workers and are read when a scrape comes, so that graphs move while sessions live and no worker
 //! waits for a scrape. No label is one a client can choose: the number of series is fixed.
 
-use crate::engine::counters::{Counters, Traffic};
+use crate::engine::counters::{Counters, DtlsHandshake, Traffic};
 use crate::engine::{Now, RelayPool, Transport};
 use crate::net::clock::Clock;
 use prometheus::core::{Collector, Desc};
@@ -233,6 +233,7 @@ impl Source {
             [],
             [([], opened.saturating_sub(closed))],
         );
+        let dtls_closed = self.sum(|worker| worker.dtls_closed.get());
         let connections = [Transport::Tcp, Transport::Tls].map(|transport| {
             let closed = self.sum(|worker| worker.connections(transport).closed.get());
             let opened = self.sum(|worker| worker.connections(transport).opened.get());
@@ -259,6 +260,33 @@ impl Source {
             })
             .into_iter()
             .map(|(reason, value)| ([reason.name()], value)),
+        );
+        families.counters(
+            "hairpin_dtls_cookies_total",
+            "DTLS ClientHellos answered with a cookie and forgotten: the normal start of a handshake",
+            [],
+            [([], self.sum(|worker| worker.dtls_cookies.get()))],
+        );
+        let handshakes = self.sum_by(false, |worker| {
+            worker.dtls_handshakes().collect::<Vec<_>>().into_iter()
+        });
+        let completed = handshakes
+            .iter()
+            .find(|(outcome, _)| *outcome == DtlsHandshake::Completed)
+            .map_or(0, |(_, value)| *value);
+        families.counters(
+            "hairpin_dtls_handshakes_total",
+            "DTLS handshakes of clients that showed their address with a cookie, by outcome",
+            ["outcome"],
+            handshakes
+                .into_iter()
+                .map(|(outcome, value)| ([outcome.name()], value)),
+        );
+        families.gauges(
+            "hairpin_dtls_associations",
+            "DTLS associations alive, handshakes not included",
+            [],
+            [([], completed.saturating_sub(dtls_closed))],
         );
         families.counters(
             "hairpin_proxy_protocol_failures_total",

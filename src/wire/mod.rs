@@ -13,6 +13,7 @@ pub mod address;
 pub mod attribute;
 pub mod channel_data;
 pub mod classic;
+pub mod client_hello;
 pub mod error_code;
 pub mod fingerprint;
 pub mod header;

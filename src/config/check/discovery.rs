@@ -81,14 +81,17 @@ pub(super) fn check(
     for (place, site) in &sites {
         for (listener_place, listener) in listeners {
             // It would be bound twice, and the kernel would share clients out between the two.
-            let takes_it = listener.transport == Transport::Udp
-                && !listener.proxy_protocol_from.is_empty()
-                && site.sockets().contains(&listener.address);
+            let serves_others = match listener.transport {
+                Transport::Udp => !listener.proxy_protocol_from.is_empty(),
+                Transport::Dtls => true,
+                _ => false,
+            };
+            let takes_it = serves_others && site.sockets().contains(&listener.address);
             if takes_it {
                 let problem = Problem::new(
                     place.clone(),
                     format!(
-                        "discovery needs `{}`, where a listener serves proxies only",
+                        "discovery needs `{}`, where a listener serves proxies or DTLS only",
                         listener.address
                     ),
                 );

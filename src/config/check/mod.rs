@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use places::Certificates;
 use toml::Spanned;
 
 use super::document::{self, Document, Given, Read, Size};
@@ -38,7 +39,10 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
     let tls = tls::check(document.tls, base, &mut problems);
     let places = places::Places::check(
         document.listener,
-        has_certificate,
+        Certificates {
+            are_given: has_certificate,
+            read: &tls.certificates,
+        },
         document.discovery,
         document.metrics,
         document.relay.address,
@@ -54,6 +58,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         discovery: places.discovery,
         tcp: tcp(document.tcp, default.tcp, &mut problems),
         tls,
+        dtls: dtls(document.dtls, default.dtls, &mut problems),
         sockets: sockets(document.sockets, default.sockets, &mut problems),
         relay: to::Relay {
             ports: document
@@ -248,6 +253,38 @@ fn tcp(given: document::Tcp, default: to::Tcp, problems: &mut Problems) -> to::T
             given.max_queue_age,
             SECOND / 100..=MINUTE,
             default.max_queue_age,
+        ),
+    }
+}
+
+fn dtls(given: document::Dtls, default: to::Dtls, problems: &mut Problems) -> to::Dtls {
+    let mut count = |key, given, default: usize| {
+        let default = u32::try_from(default).unwrap_or(u32::MAX);
+        problems.count(key, given, 1..=1_000_000, default) as usize
+    };
+    to::Dtls {
+        max_half_open: count("max_half_open", given.max_half_open, default.max_half_open),
+        max_half_open_per_prefix: count(
+            "max_half_open_per_prefix",
+            given.max_half_open_per_prefix,
+            default.max_half_open_per_prefix,
+        ),
+        max_associations: count(
+            "max_associations",
+            given.max_associations,
+            default.max_associations,
+        ),
+        handshake_timeout: problems.duration(
+            "handshake_timeout",
+            given.handshake_timeout,
+            SECOND..=5 * MINUTE,
+            default.handshake_timeout,
+        ),
+        idle_timeout: problems.duration(
+            "idle_timeout",
+            given.idle_timeout,
+            10 * SECOND..=DAY,
+            default.idle_timeout,
         ),
     }
 }

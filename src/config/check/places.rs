@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 
+use super::super::certificate::Certificate;
 use super::super::document::{self, Given, List, Read};
 use super::super::error::Problem;
 use super::super::settings::{
@@ -20,17 +21,24 @@ pub(super) struct Places {
     pub relays: Vec<RelayAddress>,
 }
 
+/// The certificates of a document: whether there are any, and those of them that are in order.
+#[derive(Clone, Copy)]
+pub(super) struct Certificates<'a> {
+    pub are_given: bool,
+    pub read: &'a [Certificate],
+}
+
 impl Places {
     pub(super) fn check(
         listeners: List<document::Listener>,
-        has_certificate: bool,
+        certificates: Certificates<'_>,
         sites: List<document::Discovery>,
         metrics: document::Metrics,
         relays: List<document::RelayAddress>,
         default: &Settings,
         problems: &mut Problems,
     ) -> Self {
-        let listeners = check_listeners(listeners, has_certificate, &default.listeners, problems);
+        let listeners = check_listeners(listeners, certificates, &default.listeners, problems);
         let metrics = check_metrics(metrics.address, &listeners, &default.metrics, problems);
         let discovery = discovery::check(sites, &listeners, problems);
         Self {
@@ -47,10 +55,11 @@ impl Places {
 
 fn check_listeners(
     given: List<document::Listener>,
-    has_certificate: bool,
+    certificates: Certificates<'_>,
     default: &[Listener],
     problems: &mut Problems,
 ) -> Vec<(Option<Range<usize>>, Listener)> {
+    let has_certificate = certificates.are_given;
     let Some(given) = given else {
         let mut listeners = default.to_vec();
         if has_certificate {
@@ -76,6 +85,9 @@ fn check_listeners(
         match (transport, address) {
             (Some(transport), Some(address)) => {
                 let (span, address) = (address.span(), address.into_inner().0);
+                if transport == Transport::Dtls {
+                    check_dtls(&span, certificates, &proxies, problems);
+                }
                 match usable(address) {
                     Ok(()) => {
                         if transport.has_tls() && !has_certificate {
@@ -99,7 +111,7 @@ fn check_listeners(
             }
             (None, _) => problems.add(
                 Problem::new(span, "this listener has no `transport`")
-                    .help("transport = \"udp\", \"tcp\", \"tls\" or \"auto\""),
+                    .help("transport = \"udp\", \"tcp\", \"tls\", \"auto\" or \"dtls\""),
             ),
             (_, None) => problems.add(
                 Problem::new(span, "this listener has no `address`")
@@ -142,11 +154,38 @@ fn without_certificate(span: Range<usize>, transport: Transport) -> Problem {
     )
 }
 
-/// Notes listeners of several kinds on one TCP port: the system would hand each connection to either by chance.
+/// What a listener for DTLS needs, and what it cannot do.
+fn check_dtls(
+    span: &Range<usize>,
+    certificates: Certificates<'_>,
+    proxies: &[IpNet],
+    problems: &mut Problems,
+) {
+    let Certificates { are_given, read } = certificates;
+    if !are_given {
+        problems.add(without_certificate(span.clone(), Transport::Dtls));
+    } else if !read.is_empty() && read.iter().all(|one| one.for_dtls().is_none()) {
+        problems.add(
+            Problem::new(
+                span.clone(),
+                "this listener, with transport \"dtls\", needs a certificate with an ECDSA key on P-256 or P-384",
+            )
+            .help("certificates with RSA keys serve for \"tls\" only; name a second [[tls.certificate]]"),
+        );
+    }
+    if !proxies.is_empty() {
+        problems.add(Problem::new(
+            span.clone(),
+            "a listener with transport \"dtls\" does not understand the PROXY protocol",
+        ));
+    }
+}
+
+/// Notes listeners of several kinds on one port: the system would hand each client to either by chance.
 fn shared_ports(listeners: &[(Range<usize>, (Transport, SocketAddr))], problems: &mut Problems) {
     for (at, (span, (transport, address))) in listeners.iter().enumerate() {
         let earlier = listeners.iter().take(at).find(|(_, (other, same))| {
-            same == address && other != transport && other.is_stream() && transport.is_stream()
+            same == address && other != transport && other.is_stream() == transport.is_stream()
         });
         if let Some((first, (other, _))) = earlier {
             problems.add(

@@ -1,0 +1,112 @@
+//! How many associations there may be: in all, in the middle of their handshake, and of one network in the middle of
+//! theirs. Shared by all workers; asked only when a handshake begins or ends.
+
+use super::DtlsSettings;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The networks that are counted together: /24 of IPv4, /56 of IPv6.
+type Prefix = u64;
+
+#[derive(Debug, Default)]
+struct Counts {
+    associations: usize,
+    half_open: usize,
+    by_prefix: HashMap<Prefix, usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct Gate {
+    settings: DtlsSettings,
+    counts: Mutex<Counts>,
+}
+
+impl Gate {
+    pub fn new(settings: DtlsSettings) -> Self {
+        Gate {
+            settings,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// A place for an association whose handshake begins; `None` where there are too many.
+    pub fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
+        let prefix = prefix(client);
+        let mut counts = self.counts();
+        let of_prefix = counts.by_prefix.get(&prefix).copied().unwrap_or(0);
+        let is_full = counts.associations >= self.settings.max_associations
+            || counts.half_open >= self.settings.max_half_open
+            || of_prefix >= self.settings.max_half_open_per_prefix;
+        if is_full {
+            return None;
+        }
+        counts.associations += 1;
+        counts.half_open += 1;
+        counts.by_prefix.insert(prefix, of_prefix + 1);
+        Some(Place {
+            gate: self.clone(),
+            half_open: Some(prefix),
+        })
+    }
+
+    pub fn associations(&self) -> usize {
+        self.counts().associations
+    }
+
+    pub fn half_open(&self) -> usize {
+        self.counts().half_open
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Nothing panics while it is held.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handshake_over(&self, prefix: Prefix) {
+        let mut counts = self.counts();
+        counts.half_open = counts.half_open.saturating_sub(1);
+        if let Some(count) = counts.by_prefix.get_mut(&prefix) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.by_prefix.remove(&prefix);
+            }
+        }
+    }
+}
+
+/// One association's place, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    gate: Arc<Gate>,
+    half_open: Option<Prefix>,
+}
+
+impl Place {
+    /// The handshake is done.
+    pub fn establish(&mut self) {
+        if let Some(prefix) = self.half_open.take() {
+            self.gate.handshake_over(prefix);
+        }
+    }
+
+    pub const fn is_half_open(&self) -> bool {
+        self.half_open.is_some()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.establish();
+        let mut counts = self.gate.counts();
+        counts.associations = counts.associations.saturating_sub(1);
+    }
+}
+
+fn prefix(ip: IpAddr) -> Prefix {
+    match ip {
+        // No IPv6 network begins with as many zeros.
+        IpAddr::V4(ip) => u64::from(ip.to_bits() >> 8),
+        IpAddr::V6(ip) => (ip.to_bits() >> 72) as u64 | 1 << 63,
+    }
+}
