@@ -330,6 +330,44 @@ fn versions_before_1_2_are_refused_with_an_alert() {
 }
 
 #[test]
+fn a_client_with_no_cipher_suite_in_common_is_told_so() {
+    let rig = Rig::start(SETTINGS);
+    let stranger = peer();
+    let ask = |cookie: &[u8], suites: &[u8], number: u8| {
+        let mut body = vec![0xFE, 0xFD];
+        body.extend([5; 32]);
+        body.push(0);
+        body.push(cookie.len() as u8);
+        body.extend(cookie);
+        body.extend((suites.len() as u16).to_be_bytes());
+        body.extend(suites);
+        body.extend([1, 0]);
+        let [.., high, low] = (body.len() as u32).to_be_bytes();
+        let header = [1, 0, high, low, 0, number, 0, 0, 0, 0, high, low];
+        let hello = record(22, 0, &[&header[..], &body].concat());
+        stranger.send_to(&hello, rig.address).unwrap();
+        read_from(&stranger)
+    };
+    // ECDHE_RSA_WITH_AES_128_GCM_SHA256; an unknown one; one that is known, without Extended Master Secret.
+    for suites in [[0xC0, 0x2F], [0x9A, 0x9A], [0xC0, 0x2B]] {
+        let padding = [0x9A; 30];
+        let suites = [&suites[..], &padding].concat();
+        let request = ask(b"", &suites, 0);
+        assert_eq!(request[13], 3, "HelloVerifyRequest");
+        let cookie = &request[13 + 12 + 3..];
+        let answer = ask(cookie, &suites, 1);
+        assert_eq!(
+            (answer[0], &answer[13..]),
+            (21, &[2, 40][..]),
+            "handshake_failure"
+        );
+    }
+    assert_eq!(rig.handshakes(DtlsHandshake::Failed), 3);
+    assert_eq!(rig.associations(), 0);
+    rig.stop();
+}
+
+#[test]
 fn garbage_does_not_end_a_handshake_or_an_association() {
     let rig = Rig::start(SETTINGS);
     for offer in [Offer::Dtls12, Offer::Dtls13] {

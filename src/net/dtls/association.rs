@@ -112,6 +112,8 @@ pub(super) struct Progress {
     pub connected: bool,
     /// The client has closed the association.
     pub closed: bool,
+    /// There was something to send.
+    spoke: bool,
     /// When it wants to be called.
     pub timeout: std::time::Instant,
 }
@@ -133,14 +135,14 @@ impl Association {
     ///
     /// The state machine makes cookies of its own, and only by that learns that two messages have already passed. So it
     /// is shown the first ClientHello, says what we have said in its place, which is not sent again, and
-    /// then sees the second.
+    /// then sees the second. `None` where it has no answer, for want of anything in common.
     pub fn begin(
         at: Moment,
         origin: Origin<'_>,
         config: Arc<Config>,
         certificate: DtlsCertificate,
         sinks: &mut Sinks<'_>,
-    ) -> Result<(Self, Progress), Error> {
+    ) -> Option<(Self, Progress)> {
         let Origin {
             arrival,
             place,
@@ -172,8 +174,10 @@ impl Association {
             association.take(at, &handshake_record(before, first), &mut unsent)?;
             let second = handshake_record(hello.record_sequence, hello.message());
             association.take(at, &second, sinks)
-        })?;
-        Ok((association, progress))
+        });
+        // What it finds too strange to read it passes over in silence.
+        let progress = progress.ok().filter(|progress| progress.spoke)?;
+        Some((association, progress))
     }
 
     /// Takes a datagram of this client.
@@ -220,6 +224,7 @@ impl Association {
         let mut progress = Progress {
             connected: false,
             closed: false,
+            spoke: false,
             timeout: at.system,
         };
         if sinks.scratch.len() < LARGEST {
@@ -228,6 +233,7 @@ impl Association {
         loop {
             let needed = match self.dtls.poll_output(sinks.scratch) {
                 Output::Packet(packet) => {
+                    progress.spoke = true;
                     let length = packet.len();
                     if let Some(packet) = sinks.scratch.get_mut(..length) {
                         if self.offset > 0 {

@@ -159,14 +159,11 @@ impl Associations {
         let certificate = self.dtls.certificate.load().as_ref().clone();
         let config = self.dtls.config.clone();
         let begun = Association::begin(at, origin, config, certificate, &mut sinks);
-        let (association, progress) = match begun {
-            Ok(begun) => begun,
-            Err(_) => {
-                self.counters.dtls_handshake(DtlsHandshake::Failed);
-                let alert = fatal_alert(hello.record_sequence, HANDSHAKE_FAILURE);
-                arrival.send(outbox, &alert);
-                return None;
-            }
+        let Some((association, progress)) = begun else {
+            self.counters.dtls_handshake(DtlsHandshake::Failed);
+            let alert = fatal_alert(hello.record_sequence, HANDSHAKE_FAILURE);
+            arrival.send(outbox, &alert);
+            return None;
         };
         let number = self.slots.insert(association) as u32;
         let hash = self.hasher.hash_one(arrival.tuple);
