@@ -59,5 +59,8 @@ CASES = [
         hairpin_only=True,
     ),
     Case("openssl/alpn-unknown", works("-alpn", "h2,http/1.1", expect=["No ALPN negotiated"])),
+    Case("openssl/dtls-1.2", works("-dtls1_2", "-cipher", CIPHER, expect=["DTLSv1.2", CIPHER])),
+    Case("openssl/dtls-1.0-refused", refused("-dtls1", *OLD), hairpin_only=True),
+    Case("openssl/dtls-rsa-refused", refused("-dtls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256")),
     Case("openssl/auto-port", works("-tls1_3", port=443), hairpin_only=True),
 ]

@@ -118,6 +118,15 @@ CASES = [
     # Two allocations a client that send to each other's relayed address.
     Case("uclient/relay-to-relay-udp", echoes("-c", "-y", sessions=2, peer=None)),
     Case("uclient/relay-to-relay-tcp", echoes("-c", "-y", "-t", sessions=2, peer=None)),
+    # It tries versions by chance until one is accepted; those before 1.2 are refused.
+    Case("uclient/channels-dtls", echoes("-c", "-S", clients=4)),
+    Case("uclient/send-indications-dtls", echoes("-c", "-s", "-S")),
+    Case("uclient/odd-length-dtls", echoes("-c", "-S", "-l", "173")),
+    Case("uclient/large-dtls", echoes("-c", "-S", "-l", "1300")),
+    Case("uclient/rtp-rtcp-port-pair-dtls", echoes("-S", sessions=2)),
+    Case("uclient/ipv6-server-and-relay-dtls", echoes("-c", "-x", "-S", at="::1", peer="::1")),
+    Case("uclient/relay-to-relay-dtls", echoes("-c", "-y", "-S", sessions=2, peer=None)),
+    Case("uclient/20-clients-dtls", echoes("-c", "-S", "-z", "20", clients=20, messages=50)),
     # Slowly: of messages that come at once uclient reads one a wake-up over TLS, and loses the tail.
     Case("uclient/relay-to-relay-tls", echoes("-c", "-y", "-t", "-S", "-z", "100", sessions=2, peer=None)),
     Case("uclient/relay-to-relay-send-indications", echoes("-c", "-y", "-s", sessions=2, peer=None)),

@@ -176,7 +176,11 @@ class Hairpin(Server):
             for port in self.site.ports:
                 for transport in ("udp", "tcp"):
                     lines += ["[[listener]]", f'transport = "{transport}"', f'address = "{at(address, port)}"', ""]
-            for transport, port in (("tls", self.site.tls_port), ("auto", AUTO_PORT)):
+            for transport, port in (
+                ("tls", self.site.tls_port),
+                ("dtls", self.site.tls_port),
+                ("auto", AUTO_PORT),
+            ):
                 lines += ["[[listener]]", f'transport = "{transport}"', f'address = "{at(address, port)}"', ""]
         files = self.certificate
         lines += ["[[tls.certificate]]", f'certificate = "{files.chain}"', f'key = "{files.key}"', ""]
@@ -220,7 +224,7 @@ class Coturn(Server):
             lines += ["use-auth-secret", f"static-auth-secret={self.secret}"]
         else:
             lines += ["lt-cred-mech", f"user={self.user}:{self.password}"]
-        lines += ["no-cli", "no-dtls", "allow-loopback-peers", "log-file=stdout", "simple-log"]
+        lines += ["no-cli", "allow-loopback-peers", "log-file=stdout", "simple-log"]
         lines += [f"tls-listening-port={self.site.tls_port}", f"cert={self.certificate.chain}"]
         lines += [f"pkey={self.certificate.key}"]
         lines += [f"pidfile={self.workdir}/coturn.pid", f"userdb={self.workdir}/coturn.db"]
