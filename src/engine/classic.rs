@@ -15,8 +15,10 @@ impl Engine {
     /// Takes a message without magic cookie.
     pub(super) fn classic(&self, client: &ClientPath, input: &[u8], reply: &mut [u8]) -> Outcome {
         let tuple = &client.tuple;
-        if !self.rules().classic_binding || tuple.transport() != Transport::Udp {
-            return self.drop(DropReason::Malformed);
+        match tuple.transport() {
+            Transport::Dtls => return self.refuse_classic(input, reply),
+            Transport::Udp if self.rules().classic_binding => {}
+            _ => return self.drop(DropReason::Malformed),
         }
         let Ok(request) = ClassicRequest::parse(input) else {
             return self.drop(DropReason::Malformed);
@@ -57,6 +59,26 @@ impl Engine {
                 } else {
                     self.counters.success(Method::BINDING);
                 }
+                Outcome::Reply(length)
+            }
+            Err(_) => self.drop(DropReason::TooLarge),
+        }
+    }
+}
+
+impl Engine {
+    /// There is no STUN of RFC 3489 over DTLS, and requests are told so with 500 (RFC 8489 §11).
+    fn refuse_classic(&self, input: &[u8], reply: &mut [u8]) -> Outcome {
+        let Ok(request) = ClassicRequest::parse(input) else {
+            return self.drop(DropReason::Malformed);
+        };
+        let kind = MessageType::new(Method::BINDING, Class::Error);
+        let mut writer = Writer::classic(reply, kind, request.id());
+        writer.error_code(ErrorCode::ServerError, "");
+        match writer.finish() {
+            Ok(length) => {
+                self.counters.request(Method::BINDING);
+                self.counters.error(Method::BINDING, ErrorCode::ServerError);
                 Outcome::Reply(length)
             }
             Err(_) => self.drop(DropReason::TooLarge),

@@ -44,7 +44,7 @@ fn a_client_learns_its_address_over_each_version() {
 }
 
 #[test]
-fn a_first_client_hello_is_answered_with_a_cookie() {
+fn s_tls_04_a_first_client_hello_is_answered_with_a_cookie() {
     let rig = Rig::start(SETTINGS);
     for (count, offer) in OFFERS.into_iter().enumerate() {
         Client::connected(&rig, offer);
@@ -54,7 +54,7 @@ fn a_first_client_hello_is_answered_with_a_cookie() {
 }
 
 #[test]
-fn media_passes_both_ways_without_padding() {
+fn t_cd_06_media_passes_both_ways_without_padding() {
     let rig = Rig::start(SETTINGS);
     for offer in [Offer::Dtls12, Offer::Dtls13] {
         let mut client = Client::connected(&rig, offer);
@@ -78,6 +78,24 @@ fn media_passes_both_ways_without_padding() {
         turn.refresh(0);
     }
     rig.wait("all allocations released", |rig| rig.allocations() == 0);
+    rig.stop();
+}
+
+#[test]
+fn s_tls_07_requests_without_the_magic_cookie_are_answered_with_500_and_indications_not_at_all() {
+    let rig = Rig::start(SETTINGS);
+    let mut client = Client::connected(&rig, Offer::Both);
+    let transaction = [7; 16];
+    let indication = [&[0, 0x11, 0, 0][..], &transaction].concat();
+    client.send(&indication);
+    let too_long = [&[0, 1, 0, 4][..], &transaction].concat();
+    client.send(&too_long);
+    let request = [&[0, 1, 0, 0][..], &transaction].concat();
+    let answer = client.ask(&request);
+    assert_eq!(answer[..4], [1, 0x11, 0, 8], "a Binding error");
+    assert_eq!(answer[4..20], transaction);
+    assert_eq!(answer[20..], [0, 9, 0, 4, 0, 0, 5, 0], "500");
+    assert!(client.said.is_empty());
     rig.stop();
 }
 
@@ -219,7 +237,7 @@ fn client_hello(rig: &Rig, offer: Offer) -> Vec<u8> {
 }
 
 #[test]
-fn two_thousand_forged_client_hellos_leave_nothing_behind() {
+fn s_tls_04_x_cve_12_two_thousand_forged_client_hellos_leave_nothing_behind() {
     let rig = Rig::start(SETTINGS);
     let hellos = OFFERS.map(|offer| client_hello(&rig, offer));
     for number in 0..2000_u16 {
@@ -245,7 +263,7 @@ fn two_thousand_forged_client_hellos_leave_nothing_behind() {
 }
 
 #[test]
-fn a_cookie_is_good_only_for_the_address_and_the_words_it_was_made_for() {
+fn s_tls_04_a_cookie_is_good_only_for_the_address_and_the_words_it_was_made_for() {
     let rig = Rig::start(SETTINGS);
     for offer in [Offer::Dtls12, Offer::Dtls13] {
         let mut client = Client::connected(&rig, offer);
@@ -286,7 +304,7 @@ fn a_replayed_client_hello_with_its_cookie_does_not_disturb_the_association() {
 }
 
 #[test]
-fn strangers_get_no_answer_to_anything_but_a_client_hello() {
+fn s_tls_08_x_cve_12_strangers_get_no_answer_to_anything_but_a_client_hello() {
     let rig = Rig::start(SETTINGS);
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.connect(rig.address).unwrap();
@@ -399,7 +417,7 @@ fn garbage_does_not_end_a_handshake_or_an_association() {
 }
 
 #[test]
-fn handshakes_of_one_network_are_limited() {
+fn s_tls_08_x_cve_12_handshakes_of_one_network_are_limited() {
     let rig = Rig::start(DtlsSettings {
         max_half_open_per_prefix: 3,
         handshake_timeout: Duration::from_secs(2),
@@ -421,7 +439,7 @@ fn handshakes_of_one_network_are_limited() {
 }
 
 #[test]
-fn handshakes_and_associations_are_limited_in_all() {
+fn s_tls_08_x_cve_12_handshakes_and_associations_are_limited_in_all() {
     for settings in [
         DtlsSettings {
             max_half_open: 2,
@@ -460,7 +478,7 @@ fn half_open(rig: &Rig, from: &str) -> Client {
 }
 
 #[test]
-fn idle_clients_are_sent_away_unless_they_have_an_allocation() {
+fn s_tls_08_idle_clients_are_sent_away_unless_they_have_an_allocation() {
     let rig = Rig::start(DtlsSettings {
         idle_timeout: Duration::from_millis(400),
         ..SETTINGS
