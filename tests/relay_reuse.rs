@@ -7,13 +7,12 @@ use hairpin::config::{Listener, Transport};
 use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
 use hairpin::net::{NetSettings, Server};
-use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
+use hairpin::policy::{Limits, PeerFilter, PeerRules};
 use hairpin::wire::{
     AttributeType, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm, TransactionId,
     Writer,
 };
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::time::Duration;
 
 const REALM: &str = "example.org";
@@ -29,8 +28,8 @@ fn server() -> Server {
         name: "user".into(),
         credential: Credential::Password("pass".into()),
     };
-    let shared = Shared {
-        rules: Arc::new(Rules::new(
+    let shared = Shared::new(
+        Rules::new(
             Authenticator::new(AuthSettings {
                 realm: REALM.into(),
                 users: vec![user],
@@ -42,10 +41,10 @@ fn server() -> Server {
                 allow: vec!["127.0.0.0/8".parse().unwrap()],
                 ..PeerRules::default()
             }),
-        )),
-        quotas: Quotas::new(Limits::default()),
-        relays: Arc::new(RelayPool::new(&[relay], 55_000..=55_999, Duration::ZERO)),
-    };
+        ),
+        Limits::default(),
+        RelayPool::new(&[relay], 55_000..=55_999, Duration::ZERO),
+    );
     let settings = NetSettings::new(vec![Listener::direct(
         Transport::Udp,
         SocketAddr::new(host, 0),

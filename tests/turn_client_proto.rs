@@ -51,11 +51,11 @@ fn server(algorithms: &[PasswordAlgorithm], secrets: &[&str]) -> (Server, Socket
         local: LOOPBACK,
         external: LOOPBACK,
     };
-    let shared = Shared {
-        rules: Arc::new(rules),
-        quotas: Quotas::new(Limits::default()),
-        relays: Arc::new(RelayPool::new(&[relay], 40000..=48000, Duration::ZERO)),
-    };
+    let shared = Shared::new(
+        rules,
+        Limits::default(),
+        RelayPool::new(&[relay], 40000..=48000, Duration::ZERO),
+    );
     let settings = NetSettings::new(vec![Listener::direct(
         Transport::Udp,
         SocketAddr::new(LOOPBACK, 0),

@@ -6,7 +6,7 @@ use super::{Failure, RunArgs};
 use crate::admin;
 use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, mint_ephemeral};
 use crate::config::{self, Certificate, Listener, PasswordAlgorithm, Settings, Transport};
-use crate::engine::{self, RelayPool, Rules, Shared};
+use crate::engine::{self, RelayPool, Rules, Shared, TcpConnections, TcpRules};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
 use crate::net::dtls::{Dtls, DtlsError, DtlsSettings};
@@ -171,6 +171,11 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
         } else {
             ChannelRange::Rfc8656
         },
+        tcp: TcpRules {
+            enabled: settings.tcp_relay.enabled,
+            denied_ports: settings.tcp_relay.denied_ports.clone(),
+            max_connections: settings.tcp_relay.connections_per_allocation as usize,
+        },
         software: settings.server.software.clone().unwrap_or_default(),
         discovery: discovery(settings, relays),
     };
@@ -195,6 +200,7 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
             ports.first()..=ports.last(),
             settings.relay.quarantine,
         )),
+        connections: Arc::<TcpConnections>::default(),
     })
 }
 

@@ -33,6 +33,7 @@ pub(super) struct Document {
     pub dtls: Dtls,
     pub sockets: Sockets,
     pub relay: Relay,
+    pub tcp_relay: TcpRelay,
     pub allocation: Allocation,
     pub auth: Auth,
     pub alternate: List<Alternate>,
@@ -131,6 +132,14 @@ pub(super) struct Relay {
 pub(super) struct RelayAddress {
     pub address: Given<Read<RelayHost>>,
     pub external: Given<Read<IpAddr>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[tcp_relay]`")]
+pub(super) struct TcpRelay {
+    pub enabled: Given<bool>,
+    pub denied_ports: List<u16>,
+    pub connections_per_allocation: Given<u32>,
 }
 
 #[derive(Deserialize, Default)]

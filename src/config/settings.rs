@@ -38,6 +38,8 @@ pub struct Settings {
     pub sockets: Sockets,
     /// `[relay]`
     pub relay: Relay,
+    /// `[tcp_relay]`
+    pub tcp_relay: TcpRelay,
     /// `[allocation]`
     pub allocation: Allocation,
     /// `[auth]`
@@ -317,6 +319,17 @@ pub struct RelayAddress {
     pub external: Option<IpAddr>,
 }
 
+/// `[tcp_relay]`: relays that connect clients and peers over TCP (RFC 6062).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpRelay {
+    /// Whether clients may have any.
+    pub enabled: bool,
+    /// Ports of peers that are never connected to and never accepted from.
+    pub denied_ports: Vec<u16>,
+    /// Connections with peers of one allocation.
+    pub connections_per_allocation: u32,
+}
+
 /// `[allocation]`: lifetimes of allocations (RFC 8656, section 7.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocation {
@@ -501,6 +514,12 @@ impl Default for Settings {
                 },
                 quarantine: Duration::from_secs(10),
                 addresses: Vec::new(),
+            },
+            tcp_relay: TcpRelay {
+                enabled: false,
+                // Mail and DNS: what open relays are abused for first.
+                denied_ports: vec![25, 53],
+                connections_per_allocation: 16,
             },
             allocation: Allocation {
                 default_lifetime: Duration::from_secs(600),

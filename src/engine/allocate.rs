@@ -5,12 +5,15 @@
 
 use super::allocation::{Allocation, Channels, Permissions, Relay, Relays};
 use super::authenticate::Authorized;
+use super::connections::Connections;
 use super::counters::RefusalReason;
-use super::outcome::{AllocationId, OpenRelay, Opened, RelayError, RelayId, Ticket, Usage};
+use super::outcome::{
+    AllocationId, OpenRelay, Opened, RelayError, RelayId, RelayProtocol, Ticket, Usage,
+};
 use super::relays::{Owner, PortWish, RelayedAddress, ReservationToken};
 use super::respond::Asked;
 use super::timers::Slot;
-use super::{ClientPath, Engine, Event, Now, Outcome};
+use super::{ClientPath, Engine, Event, Now, Outcome, Transport};
 use crate::policy::{Lease, QuotaExceeded};
 use crate::wire::attribute::{Family, Malformed};
 use crate::wire::{AttributeType, ErrorCode, Key, Message, Writer};
@@ -18,8 +21,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// UDP's protocol number.
+/// Protocol numbers.
 const UDP: u8 = 17;
+const TCP: u8 = 6;
 
 /// How many ports are tried when other programs have them.
 const PORT_TRIES: u8 = 8;
@@ -33,6 +37,7 @@ pub(super) struct Pending {
     user_part: Option<Arc<str>>,
     key: Key,
     lifetime: u32,
+    protocol: RelayProtocol,
     wish: PortWish,
     lease: Lease,
     /// What the port counts under that is to be held beside an even one.
@@ -79,6 +84,7 @@ impl Families {
 /// What an Allocate asks for.
 struct Wanted {
     lifetime: Option<u32>,
+    protocol: RelayProtocol,
     dont_fragment: bool,
     relay: WantedRelay,
 }
@@ -89,16 +95,28 @@ enum WantedRelay {
 }
 
 impl Wanted {
-    /// Steps 3 to 8 of RFC 8656 §7.2.
-    fn read(message: &Message<'_>) -> Result<Self, ErrorCode> {
+    /// Steps 3 to 8 of RFC 8656 §7.2, with what RFC 6062 §5.1 adds where TCP relays are allowed.
+    fn read(message: &Message<'_>, client: Transport, allows_tcp: bool) -> Result<Self, ErrorCode> {
         let bad = |_: Malformed| ErrorCode::BadRequest;
         let attribute = |kind| message.attribute(kind);
         let transport = attribute(AttributeType::REQUESTED_TRANSPORT)
             .ok_or(ErrorCode::BadRequest)?
             .requested_transport()
             .map_err(bad)?;
-        if transport != UDP {
-            return Err(ErrorCode::UnsupportedTransport);
+        let protocol = match transport {
+            UDP => RelayProtocol::Udp,
+            TCP if allows_tcp => RelayProtocol::Tcp,
+            _ => return Err(ErrorCode::UnsupportedTransport),
+        };
+        let for_datagrams = [
+            AttributeType::DONT_FRAGMENT,
+            AttributeType::EVEN_PORT,
+            AttributeType::RESERVATION_TOKEN,
+        ];
+        if protocol == RelayProtocol::Tcp
+            && (!client.is_stream() || for_datagrams.iter().any(|kind| attribute(*kind).is_some()))
+        {
+            return Err(ErrorCode::BadRequest);
         }
         let dont_fragment = attribute(AttributeType::DONT_FRAGMENT)
             .map(|a| a.dont_fragment())
@@ -125,6 +143,7 @@ impl Wanted {
             }
             return Ok(Wanted {
                 lifetime,
+                protocol,
                 dont_fragment,
                 relay: WantedRelay::Reserved(token),
             });
@@ -150,6 +169,7 @@ impl Wanted {
         };
         Ok(Wanted {
             lifetime,
+            protocol,
             dont_fragment,
             relay: WantedRelay::New(families, wish),
         })
@@ -195,7 +215,11 @@ impl Engine {
         client: &ClientPath,
         request: &Authorized<'_>,
     ) -> Result<Pending, ErrorCode> {
-        let wanted = Wanted::read(&request.message)?;
+        let wanted = Wanted::read(
+            &request.message,
+            client.tuple.transport(),
+            self.rules().tcp.enabled,
+        )?;
         // Don't Fragment of an IPv4 client's packets is not seen here, so it cannot be translated (RFC 8656 §3.7).
         let translates = client.tuple.client().is_ipv4() && !client.tuple.transport().is_stream();
         if wanted.dont_fragment
@@ -244,6 +268,7 @@ impl Engine {
             user_part: request.user_part.clone(),
             key: request.key,
             lifetime: self.rules().lifetime(wanted.lifetime),
+            protocol: wanted.protocol,
             wish,
             lease,
             held,
@@ -291,10 +316,12 @@ impl Engine {
         let Some(Opening { relay, relayed }) = pending.current else {
             return Outcome::Nothing; // the loop above ends with one
         };
+        let protocol = pending.protocol;
         let ticket = Ticket(self.pending.insert(pending) as u32);
         Outcome::OpenRelay(OpenRelay {
             ticket,
             relay,
+            protocol,
             address: relayed.local,
         })
     }
@@ -402,6 +429,7 @@ impl Engine {
             reservation,
             permissions: Permissions::default(),
             channels: Channels::default(),
+            connections: (pending.protocol == RelayProtocol::Tcp).then(Box::<Connections>::default),
             usage: Usage::default(),
             icmp: (0, 0),
             _lease: pending.lease,
@@ -412,6 +440,7 @@ impl Engine {
             }
             self.shared.relays.publish(
                 opening.relayed,
+                pending.protocol,
                 Owner {
                     worker: self.worker,
                     relay: opening.relay,

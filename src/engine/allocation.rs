@@ -1,5 +1,6 @@
 //! One allocation: its permissions, its channels and its deadlines. Nothing here sends or answers.
 
+use super::connections::Connections;
 use super::outcome::{AllocationId, RelayId, Relayed, Route, Usage};
 use super::path::ClientPath;
 use super::relays::{RelayedAddress, ReservationToken};
@@ -246,6 +247,8 @@ pub(super) struct Allocation {
     pub reservation: Option<ReservationToken>,
     pub permissions: Permissions,
     pub channels: Channels,
+    /// Of a TCP allocation, which relays nothing else.
+    pub connections: Option<Box<Connections>>,
     pub usage: Usage,
     /// The second in which ICMP errors were relayed last, and how many.
     pub icmp: (u64, u8),
@@ -405,9 +408,11 @@ impl Allocation {
         let permissions = self.permissions.0.iter().map(|(_, p)| p.expires);
         let channels = self.channels.by_number.iter().map(|c| c.expires);
         let relays = self.relays.iter().map(|relay| relay.expires);
+        let connections = self.connections.iter().flat_map(|c| c.deadlines());
         permissions
             .chain(channels)
             .chain(relays)
+            .chain(connections)
             .filter(|at| *at > now)
             .min()
             .unwrap_or(now)

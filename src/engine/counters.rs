@@ -55,7 +55,7 @@ reasons! {
         UnknownMethod => "unknown_method",
         /// A response nobody asked for.
         UnexpectedResponse => "unexpected_response",
-        /// ChannelData or a Send indication without an allocation.
+        /// ChannelData or a Send indication without an allocation that relays datagrams.
         NoAllocation => "no_allocation",
         /// ChannelData on a channel that is not bound.
         NoChannel => "no_channel",
@@ -132,6 +132,31 @@ reasons! {
         PermissionLimit => "permission_limit",
         /// The allocation has as many channels as allowed.
         ChannelLimit => "channel_limit",
+        /// The allocation has as many TCP connections with peers as allowed.
+        ConnectionLimit => "connection_limit",
+    }
+}
+
+reasons! {
+    /// What became of a TCP connection with a peer (RFC 6062). One that comes about and is used counts twice, first as
+    /// connected or accepted, later as bound.
+    ConnectionOutcome {
+        /// The client asked for it, and the peer took it.
+        Connected => "connected",
+        /// The peer made it, and has a permission.
+        Accepted => "accepted",
+        /// The client bound it.
+        Bound => "bound",
+        /// The client did not bind it in time.
+        NeverBound => "never_bound",
+        /// The peer refused, did not answer in time or cannot be reached.
+        Failed => "failed",
+        /// A peer without a permission made it.
+        NoPermission => "no_permission",
+        /// The peer filter or `denied_ports` forbids it.
+        PeerDenied => "peer_denied",
+        /// The allocation had as many as allowed when a peer made it.
+        Limit => "limit",
     }
 }
 
@@ -241,6 +266,7 @@ pub struct Counters {
     pub dtls_cookies: Counter,
     /// DTLS associations ended, of those whose handshake completed.
     pub dtls_closed: Counter,
+    tcp_connections: [Counter; ConnectionOutcome::ALL.len()],
     /// First requests without credentials: the start of every session, not a failure.
     pub challenges: Counter,
     /// Allocations created.
@@ -253,6 +279,10 @@ pub struct Counters {
     pub to_clients: Traffic,
     /// Relayed between two allocations of this server without touching the network; counted at the receiver.
     pub hairpin: Traffic,
+    /// Bytes from clients to peers on TCP connections.
+    pub tcp_to_peers: Counter,
+    /// Bytes from peers to clients on TCP connections.
+    pub tcp_to_clients: Counter,
     tcp: Connections,
     tls: Connections,
     tls_failures: [Counter; TlsFailureReason::ALL.len()],
@@ -313,6 +343,12 @@ impl Counters {
         }
     }
 
+    pub(super) fn tcp_connection(&self, outcome: ConnectionOutcome) {
+        if let Some(counter) = self.tcp_connections.get(outcome as usize) {
+            counter.add(1);
+        }
+    }
+
     /// The connections over a transport: TLS, or plain TCP.
     #[must_use]
     pub const fn connections(&self, transport: Transport) -> &Connections {
@@ -365,6 +401,14 @@ impl Counters {
             .iter()
             .copied()
             .zip(self.proxy_failures.iter().map(Counter::get))
+    }
+
+    /// TCP connections with peers, by what became of them.
+    pub fn tcp_connections(&self) -> impl Iterator<Item = (ConnectionOutcome, u64)> + '_ {
+        ConnectionOutcome::ALL
+            .iter()
+            .copied()
+            .zip(self.tcp_connections.iter().map(Counter::get))
     }
 
     /// Requests by method.

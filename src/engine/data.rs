@@ -87,11 +87,14 @@ impl Engine {
         let Ok(peer) = peer.xor_address(message.transaction()) else {
             return self.drop(DropReason::Malformed);
         };
-        let Some(permission) = self
+        let Some(allocation) = self
             .allocations
             .get(slot as usize)
-            .and_then(|allocation| allocation.permissions.get(peer.ip(), now))
+            .filter(|allocation| allocation.connections.is_none())
         else {
+            return self.drop(DropReason::NoAllocation);
+        };
+        let Some(permission) = allocation.permissions.get(peer.ip(), now) else {
             return self.drop(DropReason::NoPermission);
         };
         // A permission is for any port, so the port is judged here, where it is first named. Another allocation's

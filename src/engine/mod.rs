@@ -14,7 +14,8 @@
 //!
 //! Its parts: `requests` answers, once `authenticate` has found out who asks, [`binding`] tells clients where they are,
 //! `allocate` makes allocations, `redirect` sends clients elsewhere, `classic` speaks to clients from before RFC 5389,
-//! `data` relays, [`relays`] knows the ports of the whole server, [`counters`] is what operators see.
+//! `data` relays, [`tcp_relay`] connects clients and peers over TCP, [`relays`] knows the ports of the whole server,
+//! [`counters`] is what operators see.
 
 #![deny(clippy::indexing_slicing)]
 
@@ -23,6 +24,7 @@ mod allocation;
 mod authenticate;
 pub mod binding;
 mod classic;
+pub mod connections;
 pub mod counters;
 mod data;
 pub mod outcome;
@@ -31,27 +33,31 @@ mod redirect;
 pub mod relays;
 mod requests;
 mod respond;
+pub mod tcp_relay;
 pub mod time;
 mod timers;
 
 pub use allocation::{CHANNEL_LIFETIME, PERMISSION_LIFETIME};
 pub use binding::{Discovery, Site};
+pub use connections::{ConnectionId, TcpConnection, TcpConnections};
 pub use counters::Counters;
 pub use outcome::{
-    AllocationId, CloseReason, Closed, Delivery, Event, Header, IcmpError, OpenRelay, Opened,
-    Outcome, RelayError, RelayId, Route, Ticket, ToClient, ToWorker, Usage, WorkerId,
+    AllocationId, Bound, CloseReason, Closed, Connect, ConnectError, Delivery, Event, Header,
+    IcmpError, Message, OpenRelay, Opened, Outcome, RelayError, RelayId, RelayProtocol, Route,
+    Ticket, ToClient, ToWorker, Usage, WorkerId,
 };
 pub use path::{ClientPath, FiveTuple, Link, Transport};
 pub use redirect::{Alternate, Redirect};
 pub use relays::{RelayAddress, RelayPool, RelayedAddress};
+pub use tcp_relay::TcpRules;
 pub use time::{Instant, Now};
 
 use crate::auth::{Authenticator, NonceKeys};
-use crate::policy::PeerFilter;
-use crate::policy::Quotas;
+use crate::policy::{Limits, PeerFilter, Quotas};
 use crate::wire::ChannelRange;
 use crate::wire::attribute::Family;
 use allocation::{Allocation, Relay, RouteChange};
+use connections::Held;
 use counters::DropReason;
 use hashbrown::HashTable;
 use rand::rngs::StdRng;
@@ -59,6 +65,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use tcp_relay::end_connections;
 use timers::{Slot, Timers};
 
 /// The longest answer the engine writes, in bytes: one with PADDING, which is meant to be fragmented. All others stay
@@ -90,6 +97,8 @@ pub struct Rules {
     pub max_channels: usize,
     /// Which channel numbers clients may bind.
     pub channels: ChannelRange,
+    /// TCP allocations.
+    pub tcp: TcpRules,
     /// The value of SOFTWARE in answers to authenticated requests; empty for none.
     pub software: String,
     /// Where NAT behaviour discovery is offered.
@@ -113,6 +122,7 @@ impl Rules {
             max_permissions: 256,
             max_channels: 256,
             channels: ChannelRange::Rfc8656,
+            tcp: TcpRules::default(),
             software: String::new(),
         }
     }
@@ -127,6 +137,21 @@ pub struct Shared {
     pub quotas: Quotas,
     /// The relayed transport addresses of the server.
     pub relays: Arc<RelayPool>,
+    /// The TCP connections between relays and peers.
+    pub connections: Arc<TcpConnections>,
+}
+
+impl Shared {
+    /// What the engines of a server share at its start.
+    #[must_use]
+    pub fn new(rules: Rules, limits: Limits, relays: RelayPool) -> Self {
+        Shared {
+            rules: Arc::new(rules),
+            quotas: Quotas::new(limits),
+            relays: Arc::new(relays),
+            connections: Arc::default(),
+        }
+    }
 }
 
 /// The state machine. See the module.
@@ -173,7 +198,7 @@ impl Engine {
     }
 
     /// Goes by other rules from now on. Allocations stay, but lose the permissions and channels of peers that are
-    /// denied now.
+    /// denied now, and their TCP connections.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
         let events = &mut self.events;
         for (_, allocation) in &mut self.allocations {
@@ -184,6 +209,7 @@ impl Engine {
             );
         }
         self.shared.rules = rules;
+        self.judge_connections_again();
     }
 
     /// Takes a datagram, or one frame of a stream without its padding, from a client. An answer is written into
@@ -223,8 +249,8 @@ impl Engine {
     }
 
     /// Ends what is over.
-    pub fn handle_timeout(&mut self, now: Now) {
-        let now = now.instant;
+    pub fn handle_timeout(&mut self, clocks: Now) {
+        let now = clocks.instant;
         while let Some((at, slot)) = self.timers.pop_due(now) {
             let Some(allocation) = self.allocations.get_mut(slot as usize) else {
                 continue;
@@ -240,6 +266,7 @@ impl Engine {
             if let Some(family) = over.map(|relay| Family::of(&relay.address.local)) {
                 self.close_relay(slot, family, now);
             }
+            self.end_overdue_connections(clocks, slot);
             let Some(allocation) = self.allocations.get_mut(slot as usize) else {
                 continue;
             };
@@ -336,7 +363,7 @@ impl Engine {
 
     /// Ends an allocation: the one way out for all of them.
     fn close(&mut self, slot: Slot, now: Instant, reason: CloseReason) {
-        let Some(allocation) = self.allocations.try_remove(slot as usize) else {
+        let Some(mut allocation) = self.allocations.try_remove(slot as usize) else {
             return;
         };
         let hash = self.hasher.hash_one(allocation.client.tuple);
@@ -345,6 +372,7 @@ impl Engine {
         }
         let removed = allocation.routes().map(Event::RouteRemoved);
         self.events.extend(removed);
+        end_connections(&mut allocation, |_| true, &self.shared, &mut self.events);
         let allocations = &self.allocations;
         self.timers.sweep(allocations.len(), |at, slot| {
             allocations
@@ -368,11 +396,13 @@ impl Engine {
 
     /// Ends one of an allocation's two relays; the other lives on.
     fn close_relay(&mut self, slot: Slot, family: Family, now: Instant) {
-        let events = &mut self.events;
+        let (shared, events) = (&self.shared, &mut self.events);
         let relay = self
             .allocations
             .get_mut(slot as usize)
             .and_then(|allocation| {
+                let of_family = |held: &Held| Family::of(&held.peer) == family;
+                end_connections(allocation, of_family, shared, events);
                 allocation.remove_relay(family, |change| events.push_back(change.into()))
             });
         if let Some(relay) = relay {

@@ -1,5 +1,6 @@
 //! What the engine hands out: an [`Outcome`] for each input, and [`Event`]s beside it. All are plain values.
 
+use super::connections::ConnectionId;
 use super::path::{ClientPath, FiveTuple, Link};
 use super::relays::RelayedAddress;
 use crate::wire::ChannelNumber;
@@ -155,13 +156,24 @@ pub struct Delivery {
     pub from: SocketAddr,
 }
 
-/// Asks for a UDP socket bound to an address.
+/// What a relay speaks with peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelayProtocol {
+    /// Datagrams.
+    Udp,
+    /// Connections (RFC 6062).
+    Tcp,
+}
+
+/// Asks for a socket bound to an address: of datagrams, or listening for connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenRelay {
     /// What to name in the answer.
     pub ticket: Ticket,
     /// What the socket is called from now on.
     pub relay: RelayId,
+    /// What kind of socket.
+    pub protocol: RelayProtocol,
     /// The address to bind.
     pub address: SocketAddr,
 }
@@ -177,6 +189,46 @@ pub enum RelayError {
     Unavailable,
 }
 
+/// Asks for a TCP connection with a peer (RFC 6062 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// What to name in [`super::Engine::peer_connected`], which wants to hear how it went.
+    pub connection: ConnectionId,
+    /// The relay's address, which the connection comes from.
+    pub from: SocketAddr,
+    /// Where to.
+    pub to: SocketAddr,
+}
+
+/// Why there is no connection with a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The peer refused, or cannot be reached: the client is told 447.
+    #[error("the peer cannot be connected")]
+    Failed,
+    /// Descriptors or memory are missing: the client is told 508.
+    #[error("the system has no socket to give")]
+    NoSocket,
+}
+
+/// A client's connection carries a peer's bytes from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The connection the ConnectionBind came on. What the client sends behind the request is for the peer.
+    pub client: ClientPath,
+    /// The connection with the peer.
+    pub connection: ConnectionId,
+}
+
+/// A message to a client that is not the answer to what it just sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The client.
+    pub client: ClientPath,
+    /// The message.
+    pub bytes: Box<[u8]>,
+}
+
 /// Something to do or to tell besides the outcome. Events are to be handled before the outcome they came with.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -186,6 +238,15 @@ pub enum Event {
     RouteAdded(Route),
     /// A channel can no longer be used, since it, its permission or its allocation ended.
     RouteRemoved(Route),
+    /// A peer is to be connected.
+    Connect(Connect),
+    /// A client bound a connection with a peer.
+    Bound(Bound),
+    /// A connection with a peer is over, whether it was being made, waited for the client or was bound on any worker:
+    /// both its sockets are to be closed.
+    CloseConnection(ConnectionId),
+    /// A message is to be sent.
+    Tell(Box<Message>),
     /// An allocation was created.
     Opened(Box<Opened>),
     /// An allocation ended.

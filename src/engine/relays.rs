@@ -4,7 +4,7 @@
 //! whose an address is, which happens for every packet that might be a hairpin, reads one atomic. The pool opens no
 //! sockets: it only says which address to try.
 
-use super::outcome::{RelayId, WorkerId};
+use super::outcome::{RelayId, RelayProtocol, WorkerId};
 use super::time::Instant;
 use crate::policy::Lease;
 use crate::wire::attribute::Family;
@@ -105,7 +105,7 @@ pub struct RelayPool {
 #[derive(Debug)]
 struct AddressPool {
     address: RelayAddress,
-    /// By port offset: 0 for none, otherwise worker + 1 above and the relay below.
+    /// By port offset: 0 for none, otherwise worker + 1 above and the relay below, with [`TCP_FLAG`] for TCP relays.
     owners: Vec<AtomicU64>,
     free: Mutex<FreePorts>,
 }
@@ -135,6 +135,9 @@ struct Reservation {
 }
 
 const ABSENT: u16 = u16::MAX;
+
+/// The top bit, which no worker's number reaches.
+const TCP_FLAG: u64 = 1 << 63;
 
 /// How many random picks are tried before the whole set is searched for a pair or an even port.
 const RANDOM_TRIES: usize = 16;
@@ -356,12 +359,16 @@ impl RelayPool {
     }
 
     /// Makes a taken address known as `owner`'s: from now on it can be reached by a hairpin.
-    pub fn publish(&self, relayed: RelayedAddress, owner: Owner) {
+    pub fn publish(&self, relayed: RelayedAddress, protocol: RelayProtocol, owner: Owner) {
         if let Some((pool, offset)) = self.find(relayed.local)
             && let Some(slot) = pool.owners.get(usize::from(offset))
         {
             let value = (u64::from(owner.worker.0) + 1) << 32 | u64::from(owner.relay.0);
-            slot.store(value, Ordering::Release);
+            let flag = match protocol {
+                RelayProtocol::Udp => 0,
+                RelayProtocol::Tcp => TCP_FLAG,
+            };
+            slot.store(value | flag, Ordering::Release);
         }
     }
 
@@ -377,7 +384,7 @@ impl RelayPool {
         }
     }
 
-    /// Whose a relayed transport address is, asked in its local or its external form.
+    /// Whose a relayed transport address of datagrams is, asked in its local or its external form.
     #[must_use]
     #[inline]
     pub fn owner_of(&self, address: SocketAddr) -> Option<Owner> {
@@ -389,7 +396,7 @@ impl RelayPool {
                     .owners
                     .get(usize::from(offset))?
                     .load(Ordering::Acquire);
-                if value != 0 {
+                if value != 0 && value & TCP_FLAG == 0 {
                     return Some(Owner {
                         worker: WorkerId((value >> 32) as u32 - 1),
                         relay: RelayId(value as u32),
@@ -398,6 +405,22 @@ impl RelayPool {
             }
         }
         None
+    }
+
+    /// Both forms of a relayed transport address that listens for TCP connections, asked in either; `None` where no
+    /// allocation has it.
+    #[must_use]
+    pub fn tcp_relay(&self, address: SocketAddr) -> Option<RelayedAddress> {
+        let ip = address.ip();
+        let offset = address.port().checked_sub(self.first_port)?;
+        self.addresses
+            .iter()
+            .filter(|pool| pool.address.local == ip || pool.address.external == ip)
+            .find(|pool| {
+                let value = pool.owners.get(usize::from(offset));
+                value.is_some_and(|value| value.load(Ordering::Acquire) & TCP_FLAG != 0)
+            })
+            .map(|pool| pool.relayed(address.port()))
     }
 
     /// How the ports stand, summed over all addresses.

@@ -30,9 +30,11 @@ impl Engine {
                 | Method::ALLOCATE
                 | Method::REFRESH
                 | Method::CREATE_PERMISSION
-                | Method::CHANNEL_BIND),
+                | Method::CHANNEL_BIND
+                | Method::CONNECT
+                | Method::CONNECTION_BIND),
                 Class::Request,
-            ) => {
+            ) if self.rules().tcp.enabled || !is_for_tcp(method) => {
                 self.counters.request(method);
                 if !may_be_answered(client.tuple.client()) {
                     return self.drop(DropReason::BadSource);
@@ -71,6 +73,9 @@ impl Engine {
         if message.method() == Method::ALLOCATE {
             return self.allocate(now, client, slot, &request, reply);
         }
+        if message.method() == Method::CONNECTION_BIND {
+            return self.connection_bind(now, client, slot.is_some(), &request, reply);
+        }
         let Some(slot) = slot else {
             return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
         };
@@ -81,6 +86,7 @@ impl Engine {
         match message.method() {
             Method::REFRESH => self.refresh(now, slot, &request, reply),
             Method::CREATE_PERMISSION => self.create_permission(now, slot, &request, reply),
+            Method::CONNECT => self.connect(now, slot, &request, reply),
             _ => self.channel_bind(now, slot, &request, reply),
         }
     }
@@ -275,6 +281,9 @@ impl Engine {
             .allocations
             .get_mut(slot as usize)
             .ok_or(ErrorCode::AllocationMismatch)?;
+        if allocation.connections.is_some() {
+            return Err(ErrorCode::BadRequest); // RFC 6062 §3 has no channels
+        }
         allocation.forget_expired(now.instant, |change| self.events.push_back(change.into()));
         let bound = allocation.channels.by_number(number);
         if bound.is_some_and(|channel| channel.peer != peer) {
@@ -367,6 +376,11 @@ pub(super) fn is_understood(kind: AttributeType) -> bool {
                 | AttributeType::USE_CANDIDATE
                 | AttributeType::CONNECTION_ID
         )
+}
+
+/// The methods of RFC 6062.
+fn is_for_tcp(method: Method) -> bool {
+    matches!(method, Method::CONNECT | Method::CONNECTION_BIND)
 }
 
 /// Whether an answer may go to an address: not to port 0, nor to many hosts at once.

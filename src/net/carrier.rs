@@ -1,10 +1,13 @@
 //! What carries a stream client's bytes: a TCP connection, or TLS on one.
 //!
-//! Both are read and written without waiting. Plain TCP goes from and to the system without a stop on the way. Main
+//! Both are read and written without waiting, or by waiting, once the bytes are a peer's. Plain TCP goes from and to the system without a stop on the way. Main
 //! type: [`Carrier`].
 
 use super::tls::TlsStream;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 pub(super) enum Carrier {
@@ -57,6 +60,76 @@ impl Carrier {
     pub fn close(&mut self) {
         if let Carrier::Tls(stream) = self {
             stream.close();
+        }
+    }
+}
+
+impl AsyncRead for Carrier {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let stream = match self.get_mut() {
+            Carrier::Tcp(stream) => return Pin::new(stream).poll_read(cx, into),
+            Carrier::Tls(stream) => stream,
+        };
+        loop {
+            match stream.try_read_into(into.initialize_unfilled()) {
+                Ok(count) => {
+                    into.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(stream.socket().poll_read_ready(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Carrier {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Carrier::Tls(stream) => poll_tls(stream, cx, |stream| {
+                stream.try_write(&[IoSlice::new(bytes)])
+            }),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Carrier::Tls(stream) => poll_tls(stream, cx, TlsStream::flush),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Carrier::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Carrier::Tls(stream) => poll_tls(stream, cx, TlsStream::end),
+        }
+    }
+}
+
+/// Writes as soon as the socket takes it.
+fn poll_tls<T>(
+    stream: &mut TlsStream,
+    cx: &mut Context<'_>,
+    mut write: impl FnMut(&mut TlsStream) -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    loop {
+        match write(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready!(stream.socket().poll_write_ready(cx))?;
+            }
+            written => return Poll::Ready(written),
         }
     }
 }

@@ -24,6 +24,7 @@ mod sockaddr;
 pub mod socket;
 mod stream;
 mod tasks;
+mod tcp_relay;
 pub mod tls;
 mod worker;
 
@@ -40,6 +41,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tcp_relay::PeerSockets;
 use tls::Tls;
 use tokio::sync::watch;
 
@@ -220,6 +222,7 @@ impl Server {
         let settings = Arc::new(settings);
         let (stop, stopped) = watch::channel(false);
         let connections = Arc::new(AtomicUsize::new(0));
+        let peer_sockets = Arc::<PeerSockets>::default();
         let mut prepared = Vec::new();
         let mut receive_buffer = None;
         for (number, mailbox) in mailbox::mailboxes(count).into_iter().enumerate() {
@@ -269,6 +272,7 @@ impl Server {
             let (connections, stopped) = (connections.clone(), stopped.clone());
             let (started, start) = mpsc::channel();
             starts.push(start);
+            let peer_sockets = peer_sockets.clone();
             let run = move || {
                 let id = WorkerId(number as u32);
                 let engine = Engine::new(id, shared, counters, seed);
@@ -276,7 +280,8 @@ impl Server {
                     udp_count: udp.len(),
                     tcp,
                 };
-                let worker = worker::Worker::new(engine, clock, settings, udp, mailbox)?;
+                let worker =
+                    worker::Worker::new(engine, clock, settings, udp, mailbox, peer_sockets)?;
                 tasks::run(worker, sockets, &connections, started, stopped)
             };
             let thread = std::thread::Builder::new()

@@ -2,7 +2,7 @@
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 /// How many connections may wait to be accepted.
@@ -61,6 +61,31 @@ pub fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_port(true)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Opens the listening socket of a relayed transport address for TCP. Connections that start from the same address are
+/// made with [`tcp_towards_peer`].
+///
+/// # Errors
+/// What the system says, for example that the address is in use.
+pub fn tcp_relay(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = stream(address)?;
+    socket.bind(&SockAddr::from(address))?;
+    // Only now, so that nobody else's listener is silently shared.
+    socket.set_reuse_port(true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Opens a socket for a connection with a peer, from a relayed transport address that is listened at.
+///
+/// # Errors
+/// What the system says.
+pub fn tcp_towards_peer(relayed: SocketAddr) -> io::Result<TcpStream> {
+    let socket = stream(relayed)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SockAddr::from(relayed))?;
     Ok(socket.into())
 }
 

@@ -3,7 +3,8 @@
 use super::StreamSettings;
 use super::carrier::Carrier;
 use super::tasks::Shared;
-use crate::engine::{ClientPath, FiveTuple, Link};
+use super::tcp_relay;
+use crate::engine::{ClientPath, ConnectionId, FiveTuple, Link};
 use crate::wire::ChannelRange;
 use crate::wire::stream::{Framing, MAX_FRAME, next_frame_in};
 use std::io::{self, IoSlice};
@@ -39,15 +40,16 @@ pub(super) async fn serve(
         client,
         number,
         input,
+        bound: None,
         channels: worker.borrow().channels(),
         patience: Patience::new(worker.borrow().settings().stream, opened),
     };
     // What came in along with a header or a handshake does not make the socket readable any more.
     let mut is_open = connection.take_frames().is_ok();
-    if is_open && matches!(connection.carrier, Carrier::Tls(_)) {
+    if is_open && connection.bound.is_none() && matches!(connection.carrier, Carrier::Tls(_)) {
         is_open = connection.read().await;
     }
-    while is_open {
+    while is_open && connection.bound.is_none() {
         let has_output = connection.has_output();
         tokio::select! {
             biased;
@@ -73,6 +75,9 @@ pub(super) async fn serve(
             }
         }
     }
+    if let Some(id) = connection.bound {
+        connection.pass_on(id).await;
+    }
     connection.carrier.close();
     worker.borrow_mut().connection_closed(&client);
 }
@@ -83,6 +88,8 @@ struct Connection<'a> {
     client: ClientPath,
     number: u32,
     input: Vec<u8>,
+    /// Set by a ConnectionBind: what follows it is for a peer.
+    bound: Option<ConnectionId>,
     channels: ChannelRange,
     patience: Patience,
 }
@@ -140,9 +147,13 @@ impl Connection<'_> {
         let needed = loop {
             match next_frame_in(self.channels, &self.input[start..]) {
                 Framing::Complete { length, consumed } => {
-                    worker.take_frame(&self.client, &self.input[start..start + length]);
+                    let frame = &self.input[start..start + length];
+                    self.bound = worker.take_frame(&self.client, frame);
                     start += consumed;
                     self.patience.frame();
+                    if self.bound.is_some() {
+                        break 0;
+                    }
                 }
                 Framing::Partial { needed } => break needed,
                 Framing::Invalid => {
@@ -170,6 +181,17 @@ impl Connection<'_> {
             self.input.reserve(needed - self.input.len());
         }
         Ok(())
+    }
+
+    /// Answers the ConnectionBind, and is a peer's stream of bytes from there on.
+    async fn pass_on(&mut self, id: ConnectionId) {
+        self.write_last().await;
+        if self.has_output() {
+            self.worker.borrow_mut().connection_ended(id);
+            return;
+        }
+        let first = std::mem::take(&mut self.input);
+        tcp_relay::splice(self.worker, &mut self.carrier, first, id).await;
     }
 
     /// Writes what the socket takes.

@@ -37,6 +37,7 @@ pub(super) fn run(
         .build()?;
     let tasks = LocalSet::new();
     let worker: Shared = Rc::new(RefCell::new(worker));
+    worker.borrow_mut().attach(Rc::downgrade(&worker));
     let listeners = sockets.udp_count;
     tasks.block_on(&runtime, async {
         // One of them that ends, by a panic or an error of its socket, would leave a server that runs and is deaf.

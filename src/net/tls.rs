@@ -301,14 +301,31 @@ impl TlsStream {
             if total > 0 {
                 return Ok(total);
             }
-            let mut from = self.source.from(&self.socket);
-            self.connection.read_tls(&mut from)?;
-            if let Err(error) = self.connection.process_new_packets() {
-                drop(from);
-                let _ = self.connection.write_tls(&mut Sink(&self.socket));
-                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            self.receive()?;
+        }
+    }
+
+    /// The same into a slice, as much of it as there is.
+    pub fn try_read_into(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.connection.reader().read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.receive()?,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                read => return read,
             }
         }
+    }
+
+    /// Takes records off the socket.
+    fn receive(&mut self) -> io::Result<()> {
+        let mut from = self.source.from(&self.socket);
+        self.connection.read_tls(&mut from)?;
+        if let Err(error) = self.connection.process_new_packets() {
+            drop(from);
+            let _ = self.connection.write_tls(&mut Sink(&self.socket));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(())
     }
 
     /// Takes the bytes that the next records are made of; 0 where the former ones have not left yet.
@@ -335,6 +352,13 @@ impl TlsStream {
             self.connection.write_tls(&mut Sink(&self.socket))?;
         }
         Ok(())
+    }
+
+    /// Tells the client that nothing more comes; it can go on to send.
+    pub fn end(&mut self) -> io::Result<()> {
+        self.connection.send_close_notify();
+        self.flush()?;
+        socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write)
     }
 
     /// Tells the client that nothing more comes, as far as the socket takes it at once.

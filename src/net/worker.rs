@@ -13,20 +13,24 @@ use super::receiver::{Receiver, SLOTS};
 use super::relay_set::RelaySet;
 use super::report::Reporter;
 use super::send_queue::SendQueue;
+use super::tcp_relay::{PeerSockets, TcpRelays};
 use crate::engine::counters::DropReason;
 use crate::engine::{
-    ClientPath, Counters, Engine, Event, FiveTuple, Link, Now, OpenRelay, Outcome, REPLY_LENGTH,
-    RelayError, RelayId, ToClient, Transport,
+    ClientPath, ConnectError, ConnectionId, Counters, Engine, Event, FiveTuple, Link, Now,
+    OpenRelay, Outcome, REPLY_LENGTH, RelayError, RelayId, RelayProtocol, TcpConnection, ToClient,
+    Transport,
 };
 use crate::wire::proxy_protocol::Origin;
 use ipnet::IpNet;
 use slab::Slab;
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// How many messages are read from one relay before the next has its turn.
@@ -55,6 +59,15 @@ pub(super) struct Connection {
     pub wake: Rc<Notify>,
     /// Set when the connection cannot go on.
     pub broken: bool,
+    /// The connection with a peer whose bytes it carries from here on.
+    pub bound: Option<ConnectionId>,
+}
+
+impl Connection {
+    fn push_answer(&mut self, bytes: &[u8]) {
+        self.broken |= !self.queue.push_answer(bytes);
+        self.wake.notify_one();
+    }
 }
 
 pub(super) struct Worker {
@@ -70,6 +83,7 @@ pub(super) struct Core {
     settings: Arc<NetSettings>,
     listeners: Vec<Listener>,
     relays: RelaySet,
+    tcp: TcpRelays,
     connections: Slab<Connection>,
     dtls: Option<Associations>,
     outbox: Outbox,
@@ -117,6 +131,7 @@ impl Worker {
         settings: Arc<NetSettings>,
         listeners: Vec<Listener>,
         (post, inbox): (Post, Inbox),
+        peer_sockets: Arc<PeerSockets>,
     ) -> io::Result<Self> {
         let dtls = settings
             .dtls
@@ -131,6 +146,7 @@ impl Worker {
                 settings,
                 listeners,
                 relays: RelaySet::new()?,
+                tcp: TcpRelays::new(peer_sockets),
                 connections: Slab::new(),
                 dtls,
                 outbox: Outbox::new(),
@@ -141,6 +157,11 @@ impl Worker {
                 armed: None,
             },
         })
+    }
+
+    /// Names the worker itself for tasks that it starts.
+    pub fn attach(&mut self, myself: Weak<RefCell<Worker>>) {
+        self.core.tcp.attach(myself);
     }
 
     pub fn listener(&self, index: usize) -> Option<&Listener> {
@@ -314,6 +335,7 @@ impl Worker {
             ),
             wake: wake.clone(),
             broken: false,
+            bound: None,
         });
         (number as u32, wake)
     }
@@ -335,15 +357,72 @@ impl Worker {
         self.core.connections.get_mut(number as usize)
     }
 
-    /// Takes the frames of a stream, one by one; what they lead to is sent by [`Worker::finish`].
-    pub fn take_frame(&mut self, client: &ClientPath, frame: &[u8]) {
+    /// Takes the frames of a stream, one by one; what they lead to is sent by [`Worker::finish`]. Names the connection
+    /// with a peer that all further bytes are for, once there is one.
+    pub fn take_frame(&mut self, client: &ClientPath, frame: &[u8]) -> Option<ConnectionId> {
         let now = self.core.clock.now();
         let input = Input::other(self.receiver.memory(), frame);
         self.core.serve_client(now, client, input);
+        let Link::Stream(number) = client.link else {
+            return None;
+        };
+        self.connection(number)?.bound
+    }
+
+    /// Takes the end of an attempt to connect a peer.
+    pub fn peer_connected(&mut self, id: ConnectionId, stream: io::Result<TcpStream>) {
+        let core = &mut self.core;
+        let now = core.clock.now();
+        // It is there for the client before the client knows of it.
+        let result = stream
+            .and_then(TcpStream::into_std)
+            .map(|stream| core.tcp.sockets.park(id, stream))
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    ConnectError::NoSocket
+                }
+                _ => ConnectError::Failed,
+            });
+        if !core.engine.peer_connected(now, id, result) {
+            core.tcp.sockets.close(id);
+        }
+        core.finish(self.receiver.memory());
+    }
+
+    /// Takes a connection that a peer made to a relay.
+    pub fn peer_accepted(&mut self, relay: RelayId, stream: TcpStream, from: SocketAddr) {
+        let core = &mut self.core;
+        let now = core.clock.now();
+        match core.engine.peer_accepted(now, relay, from) {
+            Some(id) => match stream.into_std() {
+                Ok(stream) => core.tcp.sockets.park(id, stream),
+                Err(_) => core.engine.connection_ended(id),
+            },
+            None => {
+                // Refused, as if nobody listened; nor does it linger.
+                let socket = socket2::SockRef::from(&stream);
+                let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+            }
+        }
+        core.finish(self.receiver.memory());
+    }
+
+    /// Forgets a connection with a peer that carries no more bytes.
+    pub fn connection_ended(&mut self, id: ConnectionId) {
+        self.core.engine.connection_ended(id);
+        self.core.tcp.sockets.close(id);
+    }
+
+    pub fn sockets(&self) -> &PeerSockets {
+        &self.core.tcp.sockets
+    }
+
+    pub fn tcp_connection(&self, id: ConnectionId) -> Option<Arc<TcpConnection>> {
+        self.core.engine.tcp_connection(id)
     }
 
     /// What this worker counts.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Arc<Counters> {
         self.core.engine.counters()
     }
 
@@ -555,15 +634,17 @@ impl Core {
 
     fn open_relay(&mut self, open: &OpenRelay) -> Result<(), RelayError> {
         let buffers = self.settings.relay_buffers;
-        self.relays
-            .open(open.relay, open.address, buffers)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::AddrInUse => RelayError::PortInUse,
-                _ => {
-                    self.reporter.no_relay_socket(open.address, &error);
-                    RelayError::Unavailable
-                }
-            })
+        let opened = match open.protocol {
+            RelayProtocol::Udp => self.relays.open(open.relay, open.address, buffers),
+            RelayProtocol::Tcp => self.tcp.open(open.relay, open.address),
+        };
+        opened.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => RelayError::PortInUse,
+            _ => {
+                self.reporter.no_relay_socket(open.address, &error);
+                RelayError::Unavailable
+            }
+        })
     }
 
     fn payload(&mut self, input: Input<'_>, range: Range<usize>) -> Payload {
@@ -589,8 +670,7 @@ impl Core {
             }
             Link::Stream(number) => {
                 if let Some(connection) = self.connections.get_mut(number as usize) {
-                    connection.broken |= !connection.queue.push_answer(bytes);
-                    connection.wake.notify_one();
+                    connection.push_answer(bytes);
                 }
             }
         }
@@ -692,6 +772,13 @@ impl Core {
         });
     }
 
+    fn stream_of(&mut self, client: &ClientPath) -> Option<&mut Connection> {
+        match client.link {
+            Link::Stream(number) => self.connections.get_mut(number as usize),
+            Link::Datagram(_) | Link::Proxied { .. } | Link::Dtls(_) => None,
+        }
+    }
+
     fn handle_events(&mut self, received: &[u8]) {
         while let Some(event) = self.engine.next_event() {
             match event {
@@ -702,6 +789,19 @@ impl Core {
                         self.flush(received);
                     }
                     self.relays.close(relay);
+                    self.tcp.close(relay);
+                }
+                Event::Connect(connect) => self.tcp.connect(connect),
+                Event::CloseConnection(id) => self.tcp.sockets.close(id),
+                Event::Bound(bound) => {
+                    if let Some(connection) = self.stream_of(&bound.client) {
+                        connection.bound = Some(bound.connection);
+                    }
+                }
+                Event::Tell(message) => {
+                    if let Some(connection) = self.stream_of(&message.client) {
+                        connection.push_answer(&message.bytes);
+                    }
                 }
                 Event::Opened(opened) => self.reporter.opened(&opened),
                 Event::Closed(closed) => self.reporter.closed(&closed),

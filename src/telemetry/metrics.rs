@@ -149,6 +149,29 @@ impl Source {
             [([], self.sum(|worker| worker.hairpin.bytes.get()))],
         );
         families.counters(
+            "hairpin_tcp_relay_bytes_total",
+            "Bytes relayed between TCP connections of clients and peers",
+            ["direction"],
+            [
+                (["to_peer"], self.sum(|worker| worker.tcp_to_peers.get())),
+                (
+                    ["to_client"],
+                    self.sum(|worker| worker.tcp_to_clients.get()),
+                ),
+            ],
+        );
+        families.counters(
+            "hairpin_tcp_relay_connections_total",
+            "TCP connections with peers, by what became of them; one that is used counts first as connected or \
+             accepted, then as bound",
+            ["outcome"],
+            self.sum_by(false, |worker| {
+                worker.tcp_connections().collect::<Vec<_>>().into_iter()
+            })
+            .into_iter()
+            .map(|(outcome, value)| ([outcome.name()], value)),
+        );
+        families.counters(
             "hairpin_dropped_packets_total",
             "Packets dropped, by reason",
             ["reason"],

@@ -265,6 +265,14 @@ impl Attribute<'_> {
         self.fixed::<1>().map(|[flags]| flags & 0x80 != 0)
     }
 
+    /// The number in CONNECTION-ID (RFC 6062 §6.2.1).
+    ///
+    /// # Errors
+    /// [`Malformed`] when the value is not 4 bytes long.
+    pub fn connection_id(&self) -> Result<u32, Malformed> {
+        self.fixed().map(u32::from_be_bytes)
+    }
+
     /// The 8 bytes of RESERVATION-TOKEN (RFC 8656 §18.9).
     ///
     /// # Errors

@@ -6,10 +6,8 @@ use hairpin::engine::{
     ClientPath, Counters, Discovery, Engine, FiveTuple, Instant, Link, Now, Outcome, REPLY_LENGTH,
     RelayPool, Rules, Shared, Site, Transport, WorkerId,
 };
-use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
-use hairpin::wire::{
-    AttributeType, ChannelRange, Class, Message, MessageType, Method, TransactionId, Writer,
-};
+use hairpin::policy::{Limits, PeerFilter, PeerRules};
+use hairpin::wire::{AttributeType, Class, Message, MessageType, Method, TransactionId, Writer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,31 +32,25 @@ struct Bench {
 impl Bench {
     fn new(sites: impl IntoIterator<Item = Site>) -> Bench {
         let rules = Rules {
-            authenticator: Authenticator::new(AuthSettings {
-                realm: "example.org".into(),
-                users: Vec::new(),
-                secrets: Vec::new(),
-                ..AuthSettings::default()
-            })
-            .unwrap(),
-            nonces: NonceKeys::new([7; 32], 3600),
-            filter: PeerFilter::new(PeerRules::default()),
-            default_lifetime: 600,
-            max_lifetime: 3600,
-            max_permissions: 32,
-            max_channels: 32,
-            channels: ChannelRange::Rfc8656,
             software: "hairpin".into(),
-            match_user_part: false,
-            redirect: hairpin::engine::Redirect::default(),
-            classic_binding: false,
             discovery: Discovery::new(sites),
+            ..Rules::new(
+                Authenticator::new(AuthSettings {
+                    realm: "example.org".into(),
+                    users: Vec::new(),
+                    secrets: Vec::new(),
+                    ..AuthSettings::default()
+                })
+                .unwrap(),
+                NonceKeys::new([7; 32], 3600),
+                PeerFilter::new(PeerRules::default()),
+            )
         };
-        let shared = Shared {
-            rules: Arc::new(rules),
-            quotas: Quotas::new(Limits::default()),
-            relays: Arc::new(RelayPool::new(&[], 49152..=65535, Duration::ZERO)),
-        };
+        let shared = Shared::new(
+            rules,
+            Limits::default(),
+            RelayPool::new(&[], 49152..=65535, Duration::ZERO),
+        );
         Bench {
             engine: Engine::new(WorkerId(0), shared, Arc::new(Counters::default()), [1; 32]),
             now: Now {

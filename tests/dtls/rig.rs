@@ -8,7 +8,7 @@ use hairpin::net::clock::Clock;
 use hairpin::net::dtls::{Dtls as ServerDtls, DtlsSettings};
 use hairpin::net::socket::Buffers;
 use hairpin::net::{NetSettings, Server, StreamSettings};
-use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
+use hairpin::policy::{Limits, PeerFilter, PeerRules};
 
 use dimpl::{Config, Dtls, DtlsCertificate, Output};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -76,15 +76,15 @@ impl Rig {
             local: here,
             external: here,
         };
-        let shared = Shared {
-            rules: Arc::new(rules),
-            quotas: Quotas::new(Limits {
+        let shared = Shared::new(
+            rules,
+            Limits {
                 total: 0,
                 per_user: 0,
                 per_source: 0,
-            }),
-            relays: Arc::new(RelayPool::new(&[relay], 49_152..=65_535, Duration::ZERO)),
-        };
+            },
+            RelayPool::new(&[relay], 49_152..=65_535, Duration::ZERO),
+        );
         let buffers = Buffers {
             receive: 1 << 20,
             send: 1 << 20,

@@ -16,7 +16,6 @@ use hairpin::engine::{
     REPLY_LENGTH, RelayError, RelayId, RelayPool, RelayedAddress, Route, Shared, Transport,
     WorkerId,
 };
-use hairpin::policy::Quotas;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -85,15 +84,15 @@ impl World {
     }
 
     pub fn with(setup: Setup) -> Self {
-        let shared = Shared {
-            rules: Arc::new(setup.rules()),
-            quotas: Quotas::new(setup.limits),
-            relays: Arc::new(RelayPool::new(
+        let shared = Shared::new(
+            setup.rules(),
+            setup.limits,
+            RelayPool::new(
                 &setup.relay_addresses(),
                 setup.ports.clone(),
                 Duration::from_secs(setup.quarantine),
-            )),
-        };
+            ),
+        );
         let counters: Vec<_> = (0..setup.workers)
             .map(|_| Arc::new(Counters::default()))
             .collect();

@@ -9,7 +9,7 @@ use hairpin::engine::counters::Counters;
 use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
 use hairpin::net::{NetSettings, Server};
-use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
+use hairpin::policy::{Limits, PeerFilter, PeerRules};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,11 +40,11 @@ fn start(workers: usize, hosts: &[IpAddr]) -> (Server, u16) {
         local: V4,
         external: V4,
     };
-    let shared = Shared {
-        rules: Arc::new(rules),
-        quotas: Quotas::new(Limits::default()),
-        relays: Arc::new(RelayPool::new(&[address], ports, Duration::ZERO)),
-    };
+    let shared = Shared::new(
+        rules,
+        Limits::default(),
+        RelayPool::new(&[address], ports, Duration::ZERO),
+    );
     let port = free_ports(1);
     let of_host = |host: &IpAddr| {
         let address = SocketAddr::new(*host, port);

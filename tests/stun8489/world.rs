@@ -74,31 +74,26 @@ impl Setup {
 
     fn rules(&self) -> Rules {
         Rules {
-            authenticator: Authenticator::new(AuthSettings {
-                realm: self.realm.clone(),
-                users: self.users.clone(),
-                secrets: self.secrets.iter().map(|s| Secret::from(*s)).collect(),
-                algorithms: self.algorithms.clone(),
-            })
-            .unwrap(),
-            nonces: match self.nonce_key {
-                Some(key) => NonceKeys::shared(key.as_bytes(), 3600),
-                None => NonceKeys::new([7; 32], 3600),
-            },
             match_user_part: self.match_user_part,
             redirect: Redirect {
                 active: self.redirect,
                 alternates: self.alternates.clone(),
             },
             classic_binding: self.classic,
-            discovery: hairpin::engine::Discovery::default(),
-            filter: PeerFilter::new(PeerRules::default()),
-            default_lifetime: 600,
-            max_lifetime: 3600,
-            max_permissions: 32,
-            max_channels: 32,
-            channels: ChannelRange::Rfc8656,
-            software: String::new(),
+            ..Rules::new(
+                Authenticator::new(AuthSettings {
+                    realm: self.realm.clone(),
+                    users: self.users.clone(),
+                    secrets: self.secrets.iter().map(|s| Secret::from(*s)).collect(),
+                    algorithms: self.algorithms.clone(),
+                })
+                .unwrap(),
+                match self.nonce_key {
+                    Some(key) => NonceKeys::shared(key.as_bytes(), 3600),
+                    None => NonceKeys::new([7; 32], 3600),
+                },
+                PeerFilter::new(PeerRules::default()),
+            )
         }
     }
 }
@@ -121,15 +116,15 @@ impl World {
             local: text.parse().unwrap(),
             external: text.parse().unwrap(),
         };
-        let shared = Shared {
-            rules: Arc::new(setup.rules()),
-            quotas: Quotas::new(Limits::default()),
-            relays: Arc::new(RelayPool::new(
+        let shared = Shared::new(
+            setup.rules(),
+            Limits::default(),
+            RelayPool::new(
                 &[relay("20.0.0.9"), relay("2600:1::9")],
                 49152..=49999,
                 Duration::from_secs(5),
-            )),
-        };
+            ),
+        );
         let counters = Arc::new(Counters::default());
         World {
             engine: Engine::new(WorkerId(0), shared, counters, [3; 32]),

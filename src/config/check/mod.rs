@@ -52,6 +52,12 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
     let redirect = document.server.redirect.clone();
     let alternates = alternates::check(document.alternate, redirect, &places, &mut problems);
     let (auth, inline_secrets) = auth::check(document.auth, base, default.auth, &mut problems);
+    let tcp_relay = tcp_relay(
+        document.tcp_relay,
+        default.tcp_relay,
+        &places.listeners,
+        &mut problems,
+    );
     let settings = Settings {
         server: server(document.server, &mut problems),
         listeners: places.listeners,
@@ -73,6 +79,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
             ),
             addresses: places.relays,
         },
+        tcp_relay,
         allocation: allocation(document.allocation, default.allocation, &mut problems),
         auth,
         alternates,
@@ -307,6 +314,46 @@ fn sockets(given: document::Sockets, default: to::Sockets, problems: &mut Proble
             "relay_send_buffer",
             given.relay_send_buffer,
             default.relay_send_buffer,
+        ),
+    }
+}
+
+fn tcp_relay(
+    given: document::TcpRelay,
+    default: to::TcpRelay,
+    listeners: &[to::Listener],
+    problems: &mut Problems,
+) -> to::TcpRelay {
+    let denied_ports = given.denied_ports.map_or(default.denied_ports, |given| {
+        let ports: Vec<_> = given
+            .into_iter()
+            .map(|port| (port.span(), port.into_inner()))
+            .collect();
+        problems.repeated(&ports, |port| format!("port {port} in `denied_ports`"));
+        ports.into_iter().map(|(_, port)| port).collect()
+    });
+    let has_streams = listeners
+        .iter()
+        .any(|listener| listener.transport.is_stream());
+    if let Some(enabled) = given.enabled.as_ref().filter(|enabled| *enabled.get_ref())
+        && !has_streams
+    {
+        problems.add(
+            Problem::new(
+                enabled.span(),
+                "`enabled` has no effect: no listener takes TCP connections",
+            )
+            .help("add a [[listener]] with transport = \"tcp\""),
+        );
+    }
+    to::TcpRelay {
+        enabled: given.enabled.map_or(default.enabled, Spanned::into_inner),
+        denied_ports,
+        connections_per_allocation: problems.count(
+            "connections_per_allocation",
+            given.connections_per_allocation,
+            1..=1024,
+            default.connections_per_allocation,
         ),
     }
 }
