@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use hairpin::engine::relays::{NoPort, Owner, PortCounts, PortWish, RESERVATION_TIME};
-use hairpin::engine::{Instant, RelayAddress, RelayId, RelayPool, RelayedAddress, WorkerId};
+use hairpin::engine::{
+    Instant, RelayAddress, RelayId, RelayPool, RelayProtocol, RelayedAddress, WorkerId,
+};
 use hairpin::policy::{Lease, Limits, Quotas};
 use hairpin::wire::attribute::Family;
 use proptest::prelude::*;
@@ -134,7 +136,7 @@ fn both_forms_of_an_address_name_its_owner_while_it_has_one() {
         .unwrap();
     assert_eq!(pool.owner_of(taken.local), None);
     for who in [owner(0, 0), owner(3, 77), owner(u32::MAX - 1, u32::MAX)] {
-        pool.publish(taken, who);
+        pool.publish(taken, RelayProtocol::Udp, who);
         assert_eq!(pool.owner_of(taken.local), Some(who));
         assert_eq!(pool.owner_of(taken.advertised), Some(who));
     }
@@ -294,7 +296,7 @@ fn t_gen_08_workers_that_take_at_once_never_get_the_same_port() {
                     }
                     for taken in got {
                         assert!(held.lock().unwrap().insert(taken.local), "{taken:?}");
-                        pool.publish(taken, owner(thread as u32, step as u32));
+                        pool.publish(taken, RelayProtocol::Udp, owner(thread as u32, step as u32));
                         mine.push(taken);
                     }
                 }

@@ -108,6 +108,14 @@ impl World {
                 Event::RouteRemoved(route) => {
                     assert!(self.routes.remove(&route), "never added: {route:?}");
                 }
+                Event::Connect(connect) => self.connects.push((worker, connect)),
+                Event::Bound(bound) => self.bound.push(bound),
+                Event::CloseConnection(id) => self.hung_up.push(id),
+                Event::Tell(message) => {
+                    assert!(message.bytes.len() <= 548);
+                    let tuple = message.client.tuple;
+                    self.told.push((tuple, Reply(message.bytes.into_vec())));
+                }
                 Event::Opened(opened) => self.opened(worker, *opened),
                 Event::Closed(closed) => {
                     let live = self.live.remove(&closed.client.tuple).expect("it was open");

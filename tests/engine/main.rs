@@ -35,4 +35,5 @@ mod refresh;
 mod reservations;
 mod retransmissions;
 mod rule_changes;
+mod tcp_relay;
 mod webrtc;

@@ -1,7 +1,7 @@
 //! The server under test and who is around it.
 
 use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, Secret, User};
-use hairpin::engine::{Discovery, Redirect, RelayAddress, Rules};
+use hairpin::engine::{Discovery, Redirect, RelayAddress, Rules, TcpRules};
 use hairpin::policy::{Limits, PeerFilter, PeerRules};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -45,6 +45,7 @@ pub struct Setup {
     pub has_v6: bool,
     pub deny: Vec<&'static str>,
     pub secrets: Vec<&'static str>,
+    pub tcp: TcpRules,
     pub seed: u8,
 }
 
@@ -65,6 +66,7 @@ impl Default for Setup {
             has_v6: true,
             deny: Vec::new(),
             secrets: vec![SECRET],
+            tcp: TcpRules::default(),
             seed: 1,
         }
     }
@@ -121,6 +123,7 @@ impl Setup {
             max_permissions: self.max_permissions,
             max_channels: self.max_channels,
             channels: hairpin::wire::ChannelRange::Rfc8656,
+            tcp: self.tcp.clone(),
             software: self.software.into(),
         }
     }

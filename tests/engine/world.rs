@@ -12,9 +12,9 @@ pub use crate::setup::{
 use crate::checks::{check_reply, within};
 use crate::client::{Client, Login, Reply};
 use hairpin::engine::{
-    ClientPath, Closed, Counters, Delivery, Engine, FiveTuple, Instant, Now, OpenRelay, Outcome,
-    REPLY_LENGTH, RelayError, RelayId, RelayPool, RelayedAddress, Route, Shared, Transport,
-    WorkerId,
+    Bound, ClientPath, Closed, Connect, ConnectionId, Counters, Delivery, Engine, FiveTuple,
+    Instant, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError, RelayId, RelayPool, RelayedAddress,
+    Route, Shared, Transport, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -66,6 +66,14 @@ pub struct World {
     pub closed: Vec<Closed>,
     pub routes: HashSet<Route>,
     pub auth_failures: Vec<String>,
+    /// Connections to peers that are being made, by worker.
+    pub connects: Vec<(usize, Connect)>,
+    /// ConnectionBinds that succeeded.
+    pub bound: Vec<Bound>,
+    /// Connections with peers that were to be closed.
+    pub hung_up: Vec<ConnectionId>,
+    /// What clients were told beside answers to what they had just sent.
+    pub told: Vec<(FiveTuple, Reply)>,
     /// What reached peers.
     pub sent: Vec<Datagram>,
     pub arrivals: BTreeMap<String, Vec<Arrival>>,
@@ -116,6 +124,10 @@ impl World {
             closed: Vec::new(),
             routes: HashSet::new(),
             auth_failures: Vec::new(),
+            connects: Vec::new(),
+            bound: Vec::new(),
+            hung_up: Vec::new(),
+            told: Vec::new(),
             sent: Vec::new(),
             arrivals: BTreeMap::new(),
             ports_in_use: BTreeSet::new(),
