@@ -135,7 +135,7 @@ fn both_forms_of_an_address_name_its_owner_while_it_has_one() {
         .take(Family::V4, PortWish::Any, at(0), &mut rng(1))
         .unwrap();
     assert_eq!(pool.owner_of(taken.local), None);
-    for who in [owner(0, 0), owner(3, 77), owner(u32::MAX - 1, u32::MAX)] {
+    for who in [owner(0, 0), owner(3, 77), owner(u32::MAX / 2 - 1, u32::MAX)] {
         pool.publish(taken, RelayProtocol::Udp, who);
         assert_eq!(pool.owner_of(taken.local), Some(who));
         assert_eq!(pool.owner_of(taken.advertised), Some(who));

@@ -192,6 +192,7 @@ class Hairpin(Server):
             lines += ["[[relay.address]]", f'address = "{address}"', ""]
         # turnutils_uclient picks channel numbers from the whole range of RFC 5766.
         lines += ["[allocation]", "rfc5766_channels = true", ""]
+        lines += ["[tcp_relay]", "enabled = true", ""]
         lines += ["[auth]", f'realm = "{REALM}"', f'secrets = ["{self.secret}"]', ""]
         lines += ["[[auth.user]]", f'name = "{self.user}"', f'password = "{self.password}"', ""]
         lines += ["[peers]", "allow = [" + ", ".join(f'"{block}"' for block in self.site.peers) + "]", ""]
