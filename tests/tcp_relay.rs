@@ -5,15 +5,14 @@
 
 use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, User};
 use hairpin::config::{Listener, Transport};
-use hairpin::engine::{Discovery, Redirect, RelayAddress, RelayPool, Rules, Shared, TcpRules};
+use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
-use hairpin::net::socket::Buffers;
-use hairpin::net::{NetSettings, Server, StreamSettings};
+use hairpin::net::{NetSettings, Server};
 use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
 use hairpin::wire::stream::{Framing, next_frame};
 use hairpin::wire::{
-    AttributeType, ChannelRange, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm,
-    TransactionId, Writer,
+    AttributeType, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm, TransactionId,
+    Writer,
 };
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -44,57 +43,30 @@ impl Host {
             credential: Credential::Password("pass".into()),
         };
         let first = PORTS.fetch_add(100, Ordering::Relaxed);
-        let shared = Shared {
-            rules: Arc::new(Rules {
-                authenticator: Authenticator::new(AuthSettings {
-                    realm: REALM.into(),
-                    users: vec![user],
-                    secrets: Vec::new(),
-                    algorithms: Vec::new(),
-                })
-                .unwrap(),
-                nonces: NonceKeys::new([7; 32], 600),
-                filter: PeerFilter::new(PeerRules {
-                    allow: vec!["127.0.0.0/8".parse().unwrap()],
-                    ..PeerRules::default()
-                }),
-                default_lifetime: 600,
-                max_lifetime: 3600,
-                max_permissions: 16,
-                max_channels: 16,
-                channels: ChannelRange::Rfc8656,
-                tcp: TcpRules {
-                    enabled: true,
-                    ..TcpRules::default()
-                },
-                software: String::new(),
-                match_user_part: false,
-                redirect: Redirect::default(),
-                classic_binding: false,
-                discovery: Discovery::default(),
+        let mut rules = Rules::new(
+            Authenticator::new(AuthSettings {
+                realm: REALM.into(),
+                users: vec![user],
+                ..AuthSettings::default()
+            })
+            .unwrap(),
+            NonceKeys::new([7; 32], 600),
+            PeerFilter::new(PeerRules {
+                allow: vec!["127.0.0.0/8".parse().unwrap()],
+                ..PeerRules::default()
             }),
+        );
+        rules.tcp.enabled = true;
+        let shared = Shared {
+            rules: Arc::new(rules),
             quotas: Quotas::new(Limits::default()),
             relays: Arc::new(RelayPool::new(&[relay], first..=first + 99, Duration::ZERO)),
             connections: Arc::default(),
         };
-        let buffers = Buffers {
-            receive: 1 << 18,
-            send: 1 << 18,
-        };
+        let address = SocketAddr::new(host, 0);
         let settings = NetSettings {
-            listeners: vec![Listener::direct(Transport::Tcp, SocketAddr::new(host, 0))],
-            tls: None,
-            dtls: None,
             workers,
-            listener_buffers: buffers,
-            relay_buffers: buffers,
-            stream: StreamSettings {
-                auth_timeout: Duration::from_secs(10),
-                idle_timeout: Duration::from_secs(600),
-                max_connections: 100,
-                send_buffer: 1 << 18,
-                max_queue_age: Duration::from_millis(500),
-            },
+            ..NetSettings::new(vec![Listener::direct(Transport::Tcp, address)])
         };
         let server = Server::start(settings, &shared, Clock::start()).unwrap();
         Host { server, shared }

@@ -6,11 +6,11 @@ use hairpin::engine::{
     Alternate, ClientPath, Counters, Engine, Event, FiveTuple, Instant, Link, Now, Outcome,
     REPLY_LENGTH, Redirect, RelayAddress, RelayPool, Rules, Shared, Transport, WorkerId,
 };
-use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
+use hairpin::policy::{Limits, PeerFilter, PeerRules};
 use hairpin::wire::integrity::userhash;
 use hairpin::wire::{
-    AttributeType, ChannelRange, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm,
-    TransactionId, Writer,
+    AttributeType, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm, TransactionId,
+    Writer,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;

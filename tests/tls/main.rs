@@ -13,3 +13,4 @@ mod proxied_datagrams;
 mod proxied_streams;
 mod relaying;
 mod rig;
+mod tcp_relay;
