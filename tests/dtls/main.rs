@@ -344,6 +344,19 @@ fn versions_before_1_2_are_refused_with_an_alert() {
     stranger.send_to(&hello, rig.address).unwrap();
     assert_eq!(read_from(&stranger)[13..], [2, 70], "protocol_version");
     assert_eq!(rig.associations(), 0);
+
+    // From the port of a client that is there, which takes no notice.
+    for offer in [Offer::Dtls12, Offer::Dtls13] {
+        let mut client = Client::connected(&rig, offer);
+        Turn::allocate(&mut client);
+        client.socket.send(&hello).unwrap();
+        assert_eq!(read_from(&client.socket)[13..], [2, 70]);
+        client.socket.send(&hello).unwrap();
+        binding(&mut client);
+        assert_eq!(rig.allocations(), 1);
+        client.close();
+        rig.wait("the end", |rig| rig.allocations() == 0);
+    }
     rig.stop();
 }
 

@@ -238,6 +238,28 @@ fn a_certificate_out_of_date_is_a_warning() {
 }
 
 #[test]
+fn dtls_takes_certificates_with_ecdsa_keys_only() {
+    let dtls = "[[listener]]\ntransport = \"dtls\"\naddress = \"127.0.0.1:5349\"\n";
+    for (algorithm, works) in [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, true),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, true),
+        (&rcgen::PKCS_ED25519, false),
+        (&rcgen::PKCS_RSA_SHA256, false),
+    ] {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let certificate = params(&["localhost"]).self_signed(&key).unwrap();
+        let (output, said) = check(Some(&certificate.pem()), Some(&key.serialize_pem()), dtls);
+        assert_eq!(output.status.success(), works, "{said}");
+        let expected = if works {
+            "turns:localhost:5349?transport=udp"
+        } else {
+            "ECDSA key on P-256 or P-384"
+        };
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
 fn listeners_and_certificates_that_do_not_fit_together_are_named() {
     let refused = |text: &str, expected: &[&str]| {
         let error = hairpin::config::parse(text, "hairpin.toml")
@@ -250,6 +272,18 @@ fn listeners_and_certificates_that_do_not_fit_together_are_named() {
     refused(
         "[[listener]]\ntransport = \"tls\"\naddress = \"0.0.0.0:5349\"\n",
         &["needs a certificate", "[[tls.certificate]]"],
+    );
+    refused(
+        "[[listener]]\ntransport = \"dtls\"\naddress = \"0.0.0.0:5349\"\nproxy_protocol_from = [\"192.0.2.1\"]\n",
+        &[
+            "needs a certificate",
+            "does not understand the PROXY protocol",
+        ],
+    );
+    refused(
+        "[[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:5349\"\n\
+         [[listener]]\ntransport = \"dtls\"\naddress = \"0.0.0.0:5349\"\n",
+        &["is taken by a listener with transport \"udp\""],
     );
     refused(
         "[[listener]]\ntransport = \"tcp\"\naddress = \"0.0.0.0:443\"\n\

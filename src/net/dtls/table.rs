@@ -83,7 +83,9 @@ impl Associations {
             let hello = match ClientHello::parse(datagram) {
                 Ok(hello) => hello,
                 Err(error) => {
-                    if error == HelloError::Version && known.is_none() {
+                    // Known clients too: one that starts again from its port would wait for ever, and others
+                    // do not believe an alert in the clear.
+                    if error == HelloError::Version {
                         arrival.send(outbox, &fatal_alert(0, PROTOCOL_VERSION));
                     }
                     self.counters.dropped(DropReason::NoAssociation);
