@@ -134,7 +134,7 @@ CASES = [
     Case("uclient/rtp-rtcp-port-pair", echoes(sessions=2)),
     # RFC 6062, T-TCP-01, -10, -14 and -17: two clients connect to each other through two relays, and both bind.
     # Of an answer on a data connection uclient reads no more bytes than a message has (-l), and 100 are too few.
-    Case("uclient/tcp-relay", echoes("-T", "-l", "300", clients=4, peer=None)),
+    Case("uclient/tcp-relay", echoes("-T", "-l", "300", clients=2, peer=None)),
     Case("uclient/tcp-relay-ipv6", echoes("-T", "-x", "-l", "300", clients=2, at="::1", peer=None)),
     Case("uclient/tcp-relay-tls", echoes("-T", "-S", "-l", "300", "-z", "100", clients=2, peer=None)),
     Case("uclient/20-clients", echoes("-c", "-z", "20", clients=20, messages=50)),
