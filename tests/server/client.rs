@@ -36,6 +36,8 @@ pub enum Incoming {
     /// A Data indication.
     Data(SocketAddr, Vec<u8>),
     Channel(u16, Vec<u8>),
+    /// A Data indication about an ICMP error: the peer, and the value of ICMP.
+    Icmp(SocketAddr, Vec<u8>),
     /// The end of a stream.
     End,
 }
@@ -235,7 +237,7 @@ impl Client {
             match self.receive() {
                 Incoming::Response(response) => return response,
                 Incoming::End => panic!("the server closed the connection"),
-                Incoming::Data(..) | Incoming::Channel(..) => {}
+                Incoming::Data(..) | Incoming::Channel(..) | Incoming::Icmp(..) => {}
             }
         }
     }
@@ -359,6 +361,9 @@ fn read(bytes: &[u8]) -> Incoming {
     if message.method() == Method::DATA {
         assert_eq!(message.class(), Class::Indication);
         let peer = address(AttributeType::XOR_PEER_ADDRESS).unwrap();
+        if let Some(icmp) = attribute(AttributeType::ICMP) {
+            return Incoming::Icmp(peer, icmp.value.to_vec());
+        }
         return Incoming::Data(peer, attribute(AttributeType::DATA).unwrap().value.to_vec());
     }
     let code = attribute(AttributeType::ERROR_CODE).map(|a| a.error_code().unwrap());
