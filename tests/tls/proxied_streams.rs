@@ -105,8 +105,7 @@ fn an_allocation_belongs_to_the_named_client() {
     let stream = with_header(&server, 3478, &version_2(1, 0x11, CLIENT));
     let mut client = Client { stream };
     client.allocate();
-    let log = server.log();
-    assert!(log.contains(CLIENT), "{log}");
+    server.expect_in_log(CLIENT);
 }
 
 #[test]

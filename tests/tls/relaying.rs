@@ -64,11 +64,7 @@ fn an_allocation_ends_with_its_connection() {
     drop(client);
     server.counts("hairpin_allocations", 0);
     server.counts("hairpin_connections{transport=\"tls\"}", 0);
-    assert!(
-        server.log().contains("transport=\"tls\""),
-        "{}",
-        server.log()
-    );
+    server.expect_in_log("transport=\"tls\"");
 }
 
 #[test]

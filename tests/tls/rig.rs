@@ -164,6 +164,19 @@ impl Server {
         socket
     }
 
+    /// Waits for a text in the log, which a thread of its own writes, so that it may come a moment later.
+    pub fn expect_in_log(&self, text: &str) {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !self.log().contains(text) {
+            assert!(
+                std::time::Instant::now() < end,
+                "no {text} in {}",
+                self.log()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap()
     }
