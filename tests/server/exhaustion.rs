@@ -46,7 +46,7 @@ fn without_descriptors_allocations_are_refused_until_some_return() {
         .metrics()
         .get("hairpin_refusals_total{reason=\"no_socket\"}");
     assert_eq!(refusals, 11);
-    let lines = server.events("no socket for a relay: clients are told 508");
+    let lines = server.wait_for_events("no socket for a relay: clients are told 508", 1);
     assert_eq!(lines.len(), 1, "one line a minute");
     assert!(
         lines[0]["error"].as_str().unwrap().contains("open files"),

@@ -117,7 +117,7 @@ fn authentication_failures_are_told_a_few_a_minute_without_control_characters() 
         client.user = format!("mallory\n\x1B[31m\u{202E}{number}");
         assert_eq!(client.try_allocate(Family::V4).code, Some(401));
     }
-    let lines = server.events("authentication failed");
+    let lines = server.wait_for_events("authentication failed", 1);
     assert!((1..=20).contains(&lines.len()), "{}", lines.len());
     for line in lines {
         let user = line["user"].as_str().unwrap();

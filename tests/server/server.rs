@@ -359,6 +359,13 @@ impl Server {
         values.filter(|line| line["message"] == message).collect()
     }
 
+    /// The same, once there are so many: the log is written by a thread of its own.
+    pub fn wait_for_events(&self, message: &str, count: usize) -> Vec<serde_json::Value> {
+        eventually(message, || {
+            Some(self.events(message)).filter(|events| events.len() >= count)
+        })
+    }
+
     /// The memory that is really in use, in bytes.
     pub fn memory(&self) -> usize {
         let path = format!("/proc/{}/status", self.process.child.id());

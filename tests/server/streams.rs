@@ -211,7 +211,7 @@ fn s_tcp_08_a_connection_that_ends_takes_its_allocation_along() {
         // Nobody is there any more: the port can be had.
         UdpSocket::bind(relayed).unwrap();
     }
-    let closed = server.events("allocation closed");
+    let closed = server.wait_for_events("allocation closed", 2);
     let reasons: Vec<_> = closed.iter().map(|line| &line["reason"]).collect();
     assert_eq!(reasons, ["disconnected", "disconnected"]);
 }
