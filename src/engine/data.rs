@@ -1,6 +1,6 @@
 //! The path of a relayed packet. No heap allocation, one look-up for the allocation and one for the peer.
 
-use super::allocation::Scope;
+use super::allocation::{Allocation, Scope};
 use super::counters::DropReason;
 use super::outcome::{Delivery, Header, IcmpError, RelayId, ToClient, ToWorker};
 use super::requests::is_understood;
@@ -11,6 +11,7 @@ use crate::wire::attribute::Family;
 use crate::wire::{
     AttributeType, Class, Message, MessageType, Method, TransactionId, Writer, channel_data, padded,
 };
+use slab::Slab;
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -194,12 +195,7 @@ impl Engine {
             Family::V4 => matches!(error.kind, 3 | 11),
             Family::V6 => matches!(error.kind, 1..=3),
         };
-        let Some(allocation) = self
-            .relays
-            .get(relay.0 as usize)
-            .and_then(|slot| self.allocations.get_mut(*slot as usize))
-            .filter(|allocation| allocation.relays.is_live(relay, now))
-        else {
+        let Some(allocation) = live_at(&self.relays, &mut self.allocations, relay, now) else {
             return self.drop(DropReason::NoAllocation);
         };
         if allocation.permissions.get(peer.ip(), now).is_none() {
@@ -260,7 +256,7 @@ impl Engine {
         outcome
     }
 
-    fn relay_owner(&self, relay: RelayId) -> Option<&super::Allocation> {
+    fn relay_owner(&self, relay: RelayId) -> Option<&Allocation> {
         let slot = *self.relays.get(relay.0 as usize)?;
         self.allocations.get(slot as usize)
     }
@@ -275,12 +271,7 @@ impl Engine {
         payload: Range<usize>,
         via: Via,
     ) -> Outcome {
-        let Some(allocation) = self
-            .relays
-            .get(relay.0 as usize)
-            .and_then(|slot| self.allocations.get_mut(*slot as usize))
-            .filter(|allocation| allocation.relays.is_live(relay, now))
-        else {
+        let Some(allocation) = live_at(&self.relays, &mut self.allocations, relay, now) else {
             return self.drop(DropReason::NoAllocation);
         };
         let channel = allocation
@@ -344,4 +335,19 @@ impl Engine {
             padding: padding as u8,
         })
     }
+}
+
+/// The allocation that has a relay which is not over. Takes the engine's tables one by one, so that the rest of the engine
+/// stays at hand.
+#[inline]
+fn live_at<'a>(
+    relays: &Slab<Slot>,
+    allocations: &'a mut Slab<Allocation>,
+    relay: RelayId,
+    now: Instant,
+) -> Option<&'a mut Allocation> {
+    let slot = *relays.get(relay.0 as usize)?;
+    allocations
+        .get_mut(slot as usize)
+        .filter(|allocation| allocation.relays.is_live(relay, now))
 }

@@ -85,9 +85,15 @@ impl Engine {
         }
         match message.method() {
             Method::REFRESH => self.refresh(now, slot, &request, reply),
-            Method::CREATE_PERMISSION => self.create_permission(now, slot, &request, reply),
+            Method::CREATE_PERMISSION => {
+                let done = self.permit_all(now, slot, &request);
+                self.acknowledge(done, &request, reply)
+            }
             Method::CONNECT => self.connect(now, slot, &request, reply),
-            _ => self.channel_bind(now, slot, &request, reply),
+            _ => {
+                let done = self.bind_channel(now, slot, &request);
+                self.acknowledge(done, &request, reply)
+            }
         }
     }
 
@@ -190,14 +196,14 @@ impl Engine {
         }
     }
 
-    fn create_permission(
-        &mut self,
-        now: Now,
-        slot: Slot,
+    /// Answers a request whose success needs no attribute.
+    fn acknowledge(
+        &self,
+        done: Result<(), ErrorCode>,
         request: &Authorized<'_>,
         reply: &mut [u8],
     ) -> Outcome {
-        match self.permit_all(now, slot, request) {
+        match done {
             Ok(()) => self.succeed(&request.asked, reply, |_| {}),
             Err(code) => self.fail(&request.asked, code, reply),
         }
@@ -245,19 +251,6 @@ impl Engine {
         self.sync_routes(slot, now.instant);
         self.rearm(slot, now.instant);
         Ok(())
-    }
-
-    fn channel_bind(
-        &mut self,
-        now: Now,
-        slot: Slot,
-        request: &Authorized<'_>,
-        reply: &mut [u8],
-    ) -> Outcome {
-        match self.bind_channel(now, slot, request) {
-            Ok(()) => self.succeed(&request.asked, reply, |_| {}),
-            Err(code) => self.fail(&request.asked, code, reply),
-        }
     }
 
     fn bind_channel(
