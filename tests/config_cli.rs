@@ -183,6 +183,43 @@ fn sockets_that_only_discovery_needs_are_no_urls_for_clients() {
 }
 
 #[test]
+fn t_disc_02_dns_prints_the_records_of_each_listener() {
+    let text = "[[listener]]\ntransport = \"udp\"\naddress = \"10.0.0.5:4000\"\n\
+                [[listener]]\ntransport = \"udp\"\naddress = \"10.0.0.5:3478\"\n\
+                [[listener]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:3478\"\n\
+                [[listener]]\ntransport = \"tcp\"\naddress = \"[fd00::5]:3478\"\n\
+                [[relay.address]]\naddress = \"127.0.0.1\"\n\
+                [[discovery]]\nprimary = \"10.0.0.5:3478\"\nalternate = \"10.0.0.6:3479\"\n";
+    let arguments = [
+        "dns",
+        "example.org.",
+        "--host",
+        "a.example.org",
+        "-c",
+        "c.toml",
+    ];
+    let output = hairpin(&[("c.toml", text)], &arguments);
+    assert_eq!(stderr(&output), "");
+    let expected = "\
+_stun._udp.example.org. 3600 IN SRV 0 0 3478 a.example.org.
+_stun._udp.example.org. 3600 IN SRV 1 0 4000 a.example.org.
+_stun._tcp.example.org. 3600 IN SRV 0 0 3478 a.example.org.
+_turn._udp.example.org. 3600 IN SRV 0 0 3478 a.example.org.
+_turn._udp.example.org. 3600 IN SRV 1 0 4000 a.example.org.
+_turn._tcp.example.org. 3600 IN SRV 0 0 3478 a.example.org.
+_stun-behavior._udp.example.org. 3600 IN SRV 0 0 3478 a.example.org.
+example.org. 3600 IN NAPTR 100 0 \"s\" \"RELAY:turn.udp\" \"\" _turn._udp.example.org.
+example.org. 3600 IN NAPTR 110 0 \"s\" \"RELAY:turn.tcp\" \"\" _turn._tcp.example.org.
+";
+    assert_eq!(stdout(&output), expected);
+
+    for wrong in ["192.0.2.1", "exa mple.org", "", "a..b"] {
+        let output = hairpin(&[], &["dns", wrong, "--host", "a.example.org"]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
 fn credentials_without_a_configuration_take_a_secret_file() {
     let files = [("secret", "a secret of its own\n"), ("empty", "\n")];
     let output = hairpin(

@@ -8,6 +8,7 @@ pub mod advice;
 mod check;
 mod completions;
 mod credentials;
+pub mod dns;
 pub mod ice_servers;
 mod man;
 pub mod probe;
@@ -53,6 +54,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Make an ephemeral credential and print the `iceServers` for it
     Credentials(credentials::CredentialsArgs),
+    /// Print the DNS records by which clients find the server
+    Dns(dns::DnsArgs),
     /// Test a STUN or TURN server as a client would use it
     Probe(probe::ProbeArgs),
     /// Print the completions for a shell
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::main(&args),
         Some(Command::Check(args)) => check::main(&args),
         Some(Command::Credentials(args)) => credentials::main(&args),
+        Some(Command::Dns(args)) => dns::main(&args),
         Some(Command::Probe(args)) => return probe::main(&args),
         Some(Command::Completions(args)) => completions::main(&args, &mut command()),
         Some(Command::Man(args)) => man::main(&args, command()),

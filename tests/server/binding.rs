@@ -17,7 +17,7 @@ fn clients_learn_their_address_over_udp_and_tcp_ipv4_and_ipv6() {
 }
 
 #[test]
-fn a_wildcard_listener_answers_from_the_address_it_was_asked_on() {
+fn w_rtc_17_a_wildcard_listener_answers_from_the_address_it_was_asked_on() {
     let any = [
         IpAddr::from(Ipv4Addr::UNSPECIFIED),
         Ipv6Addr::UNSPECIFIED.into(),

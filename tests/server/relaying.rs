@@ -97,6 +97,24 @@ fn payloads_larger_than_any_packet_are_fragmented_and_arrive_whole() {
 }
 
 #[test]
+fn t_send_13_what_cannot_be_sent_does_not_end_the_allocation() {
+    let server = Setup::new().start();
+    for mut client in Client::each(server.address()) {
+        let (gone, peer) = (socket(V4), socket(V4));
+        client.allocate();
+        client.bind_channel(0x4000, gone.local_addr().unwrap());
+        client.bind_channel(0x4001, peer.local_addr().unwrap());
+        drop(gone);
+        // The kernel tells of a closed port at the next use of the relay's socket, whoever that is for.
+        for payload in [[1], [2], [3], [4]] {
+            client.send_channel(0x4000, &[0; 9]);
+            client.send_channel(0x4001, &payload);
+            assert_eq!(receive_from(&peer).0, payload);
+        }
+    }
+}
+
+#[test]
 fn a_payload_too_large_for_its_framing_is_dropped_and_counted() {
     let server = Setup::new().start();
     let peer = socket(V4);

@@ -65,7 +65,7 @@ fn channel_data_is_padded_both_ways() {
 }
 
 #[test]
-fn s_tcp_07_requests_before_the_client_closes_its_side_are_all_answered() {
+fn s_tcp_05_07_requests_before_the_client_closes_its_side_are_all_answered() {
     let server = Setup::new().start();
     let mut client = Client::tcp(server.address());
     let requests: Vec<_> = (0..200).map(|_| binding(&mut client)).collect();
@@ -120,7 +120,7 @@ fn s_tcp_02_04_a_stream_that_is_neither_stun_nor_channel_data_is_closed_at_once(
 }
 
 #[test]
-fn s_tcp_03_lengths_at_the_limit_do_not_wrap() {
+fn s_tcp_03_x_cve_09_lengths_at_the_limit_do_not_wrap() {
     let server = Setup::new().start();
     let stun = [0, 1, 0xFF, 0xFC, 0x21, 0x12, 0xA4, 0x42];
     let channel = [0x40, 0, 0xFF, 0xFF];
@@ -239,7 +239,7 @@ fn data_sent_before_a_release_leaves_from_its_own_relay() {
 }
 
 #[test]
-fn a_client_that_never_reads_costs_little_and_holds_nobody_up() {
+fn s_tcp_10_a_client_that_never_reads_costs_little_and_holds_nobody_up() {
     const PAYLOAD: usize = 8000;
     const PACKETS: u64 = 50_000_000 / PAYLOAD as u64;
     let server = Setup::new().start();

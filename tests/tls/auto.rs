@@ -8,7 +8,7 @@ use crate::client::{Client, is_closed, tls};
 use crate::rig::Server;
 
 #[test]
-fn one_port_takes_plain_tcp_and_tls() {
+fn s_tls_03_t_mux_04_one_port_takes_plain_tcp_and_tls() {
     let server = Server::plain();
     let stream = server.connect(443);
     let local = stream.local_addr().unwrap();
@@ -38,7 +38,7 @@ fn requests_that_come_byte_by_byte_are_told_apart_too() {
 }
 
 #[test]
-fn what_is_neither_is_closed() {
+fn t_mux_04_what_is_neither_is_closed() {
     let server = Server::plain();
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x80; 64], &[0x17; 64]] {
         let mut stream = server.connect(443);

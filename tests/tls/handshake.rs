@@ -12,7 +12,7 @@ use crate::rig::{Server, certificate, trust};
 const FAILURES: &str = "hairpin_tls_handshake_failures_total";
 
 #[test]
-fn tls_1_2_and_1_3_clients_learn_their_address() {
+fn s_tls_02_tls_1_2_and_1_3_clients_learn_their_address() {
     let server = Server::plain();
     for (version, expected) in [
         (&TLS12, ProtocolVersion::TLSv1_2),
@@ -34,7 +34,7 @@ fn tls_1_2_and_1_3_clients_learn_their_address() {
 }
 
 #[test]
-fn a_client_gets_the_protocol_it_asks_for_by_alpn_and_is_let_in_without() {
+fn s_tls_09_a_client_gets_the_protocol_it_asks_for_by_alpn_and_is_let_in_without() {
     let server = Server::plain();
     let offers: [(&[&str], Option<&str>); 5] = [
         (&[], None),
@@ -59,7 +59,7 @@ fn a_client_gets_the_protocol_it_asks_for_by_alpn_and_is_let_in_without() {
 }
 
 #[test]
-fn a_session_is_resumed_by_a_ticket_and_early_data_is_not_offered() {
+fn s_tls_13_a_session_is_resumed_by_a_ticket_and_early_data_is_not_offered() {
     let server = Server::plain();
     for version in [&TLS12, &TLS13] {
         let mut config = server.trust(&[version]);
@@ -92,7 +92,7 @@ fn hello_1_1() -> Vec<u8> {
 }
 
 #[test]
-fn tls_1_1_is_refused_with_an_alert() {
+fn s_tls_02_tls_1_1_is_refused_with_an_alert() {
     let server = Server::plain();
     let mut stream = server.connect(5349);
     stream.write_all(&hello_1_1()).unwrap();

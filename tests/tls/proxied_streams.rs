@@ -153,7 +153,7 @@ fn a_malformed_header_closes_the_connection() {
 }
 
 #[test]
-fn nobody_but_the_proxies_is_served_with_a_header_or_without() {
+fn t_mux_05_nobody_but_the_proxies_is_served_with_a_header_or_without() {
     let server = Server::behind("10.0.0.0/8");
     for header in [version_2(1, 0x11, CLIENT), binding().raw] {
         for port in [3478, 443, 5349] {
@@ -166,7 +166,7 @@ fn nobody_but_the_proxies_is_served_with_a_header_or_without() {
 }
 
 #[test]
-fn a_listener_without_proxies_takes_a_header_for_what_it_is_not() {
+fn t_mux_05_a_listener_without_proxies_takes_a_header_for_what_it_is_not() {
     let server = Server::plain();
     let mut stream = with_header(&server, 3478, &version_2(1, 0x11, CLIENT));
     assert!(is_closed(&mut stream));

@@ -9,7 +9,7 @@ use crate::client::{self, channel_data, tls};
 use crate::rig::Server;
 
 #[test]
-fn clients_relay_to_each_other_and_channel_data_is_padded() {
+fn s_tls_12_clients_relay_to_each_other_and_channel_data_is_padded() {
     let server = Server::plain();
     for version in [&TLS12, &TLS13] {
         let connect = || tls(server.connect(5349), server.trust(&[version]), "localhost");
@@ -68,7 +68,7 @@ fn an_allocation_ends_with_its_connection() {
 }
 
 #[test]
-fn a_client_that_does_not_read_loses_media_and_no_answer() {
+fn s_tcp_10_a_client_that_does_not_read_loses_media_and_no_answer() {
     let server = Server::plain();
     let connect = || tls(server.connect(5349), server.trust(&[&TLS13]), "localhost");
     let (mut slow, mut sender) = (connect(), connect());
