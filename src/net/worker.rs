@@ -1,36 +1,34 @@
 //! One worker: an engine, its sockets, and the way of bytes between them.
 //!
-//! Everything here runs on one thread and nothing waits: the tasks in [`super::tasks`] wait and call in.
+//! Everything here runs on one thread and nothing waits: the tasks in [`super::tasks`] wait and call in. Here is what
+//! comes in; `act` does what the engine makes of it, `connections` is about streams, and `datagrams` about those that
+//! need something taken off first.
+
+mod act;
+mod connections;
+mod datagrams;
 
 use super::NetSettings;
 use super::clock::Clock;
-use super::dtls::{Arrival, Associations, Moment};
+use super::dtls::{Arrival, Associations};
 use super::icmp;
 use super::mailbox::{Inbox, Post};
-use super::outbox::{Datagram, Exit, Outbox, Payload};
-use super::proxy;
+use super::outbox::{Exit, Outbox};
 use super::receiver::{Receiver, SLOTS};
 use super::relay_set::RelaySet;
 use super::report::Reporter;
-use super::send_queue::SendQueue;
 use super::tcp_relay::{PeerSockets, TcpRelays};
-use crate::engine::counters::DropReason;
-use crate::engine::{
-    ClientPath, ConnectError, ConnectionId, Counters, Engine, Event, FiveTuple, Link, Now,
-    OpenRelay, Outcome, REPLY_LENGTH, RelayError, RelayId, RelayProtocol, TcpConnection, ToClient,
-    Transport,
-};
-use crate::wire::proxy_protocol::Origin;
+use crate::engine::{ClientPath, Engine, FiveTuple, Link, Now, REPLY_LENGTH, RelayId, Transport};
+use connections::Connection;
 use ipnet::IpNet;
 use slab::Slab;
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// How many messages are read from one relay before the next has its turn.
@@ -50,24 +48,6 @@ pub(super) struct Listener {
     pub proxies: Vec<IpNet>,
     /// Whether datagrams belong to DTLS associations.
     pub is_dtls: bool,
-}
-
-/// What a stream connection's task and the worker share.
-pub(super) struct Connection {
-    pub queue: SendQueue,
-    /// Told when there is something to write.
-    pub wake: Rc<Notify>,
-    /// Set when the connection cannot go on.
-    pub broken: bool,
-    /// The connection with a peer whose bytes it carries from here on.
-    pub bound: Option<ConnectionId>,
-}
-
-impl Connection {
-    fn push_answer(&mut self, bytes: &[u8]) {
-        self.broken |= !self.queue.push_answer(bytes);
-        self.wake.notify_one();
-    }
 }
 
 pub(super) struct Worker {
@@ -323,124 +303,6 @@ impl Worker {
         any
     }
 
-    /// Takes a connection in; its number.
-    pub fn connection_opened(&mut self, transport: Transport) -> (u32, Rc<Notify>) {
-        let core = &mut self.core;
-        core.engine.counters().connections(transport).opened.add(1);
-        let wake = Rc::new(Notify::new());
-        let number = core.connections.insert(Connection {
-            queue: SendQueue::new(
-                core.settings.stream.send_buffer,
-                core.settings.stream.max_queue_age,
-            ),
-            wake: wake.clone(),
-            broken: false,
-            bound: None,
-        });
-        (number as u32, wake)
-    }
-
-    /// Forgets a connection and the allocation made on it.
-    pub fn connection_closed(&mut self, client: &ClientPath) {
-        let core = &mut self.core;
-        let now = core.clock.now();
-        core.engine.client_gone(now, &client.tuple);
-        core.finish(self.receiver.memory());
-        if let Link::Stream(number) = client.link {
-            core.connections.try_remove(number as usize);
-        }
-        let counters = core.engine.counters();
-        counters.connections(client.tuple.transport()).closed.add(1);
-    }
-
-    pub fn connection(&mut self, number: u32) -> Option<&mut Connection> {
-        self.core.connections.get_mut(number as usize)
-    }
-
-    /// Takes the frames of a stream, one by one; what they lead to is sent by [`Worker::finish`]. Names the connection
-    /// with a peer that all further bytes are for, once there is one.
-    pub fn take_frame(&mut self, client: &ClientPath, frame: &[u8]) -> Option<ConnectionId> {
-        let now = self.core.clock.now();
-        let input = Input::other(self.receiver.memory(), frame);
-        self.core.serve_client(now, client, input);
-        let Link::Stream(number) = client.link else {
-            return None;
-        };
-        self.connection(number)?.bound
-    }
-
-    /// Takes the end of an attempt to connect a peer.
-    pub fn peer_connected(&mut self, id: ConnectionId, stream: io::Result<TcpStream>) {
-        let core = &mut self.core;
-        let now = core.clock.now();
-        // It is there for the client before the client knows of it.
-        let result = stream
-            .and_then(TcpStream::into_std)
-            .map(|stream| core.tcp.sockets.park(id, stream))
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    ConnectError::NoSocket
-                }
-                _ => ConnectError::Failed,
-            });
-        if !core.engine.peer_connected(now, id, result) {
-            core.tcp.sockets.close(id);
-        }
-        core.finish(self.receiver.memory());
-    }
-
-    /// Takes a connection that a peer made to a relay.
-    pub fn peer_accepted(&mut self, relay: RelayId, stream: TcpStream, from: SocketAddr) {
-        let core = &mut self.core;
-        let now = core.clock.now();
-        match core.engine.peer_accepted(now, relay, from) {
-            Some(id) => match stream.into_std() {
-                Ok(stream) => core.tcp.sockets.park(id, stream),
-                Err(_) => core.engine.connection_ended(id),
-            },
-            None => {
-                // Refused, as if nobody listened; nor does it linger.
-                let socket = socket2::SockRef::from(&stream);
-                let _ = socket.set_linger(Some(std::time::Duration::ZERO));
-            }
-        }
-        core.finish(self.receiver.memory());
-    }
-
-    /// Forgets a connection with a peer that carries no more bytes.
-    pub fn connection_ended(&mut self, id: ConnectionId) {
-        self.core.engine.connection_ended(id);
-        self.core.tcp.sockets.close(id);
-    }
-
-    pub fn sockets(&self) -> &PeerSockets {
-        &self.core.tcp.sockets
-    }
-
-    pub fn tcp_connection(&self, id: ConnectionId) -> Option<Arc<TcpConnection>> {
-        self.core.engine.tcp_connection(id)
-    }
-
-    /// What this worker counts.
-    pub fn counters(&self) -> &Arc<Counters> {
-        self.core.engine.counters()
-    }
-
-    /// Counts a stream that cannot be understood.
-    pub fn stream_invalid(&mut self) {
-        self.core.engine.counters().dropped(DropReason::NotStun);
-    }
-
-    /// The channel numbers that frames may have.
-    pub fn channels(&self) -> crate::wire::ChannelRange {
-        self.core.engine.channels()
-    }
-
-    /// Whether the client has an allocation.
-    pub fn has_allocation(&self, client: &ClientPath) -> bool {
-        self.core.engine.has_allocation(&client.tuple)
-    }
-
     /// Sends what was collected.
     pub fn finish(&mut self) {
         self.core.finish(self.receiver.memory());
@@ -462,105 +324,11 @@ fn is_icmp(error: &io::Error) -> bool {
 }
 
 impl Core {
-    fn is_proxied(&self, index: usize) -> bool {
-        self.listeners
-            .get(index)
-            .is_some_and(|listener| !listener.proxies.is_empty())
-    }
-
-    /// Takes a datagram with a PROXY header. The client is whom the header names; answers go back the way the datagram
-    /// came, without a header.
-    fn serve_proxied(&mut self, now: Now, index: usize, seen: &FiveTuple, input: Input<'_>) {
-        let Some(listener) = self.listeners.get(index) else {
-            return;
-        };
-        let header = match proxy::datagram(&listener.proxies, seen.client(), input.bytes) {
-            Ok(header) => header,
-            Err(reason) => return self.engine.counters().proxy_failure(reason),
-        };
-        let tuple = match header.origin {
-            Origin::Proxied { client, server } => FiveTuple::new(client, server, Transport::Udp),
-            Origin::Sender => *seen,
-        };
-        let client = ClientPath {
-            tuple,
-            link: Link::Proxied {
-                listener: index as u32,
-                proxy: seen.client(),
-                local: seen.server().ip(),
-            },
-        };
-        let input = Input {
-            bytes: &input.bytes[header.length..],
-            at: input.at.map(|at| at + header.length),
-            memory: input.memory,
-        };
-        self.serve_client(now, &client, input);
-    }
-
     fn next_deadline(&self) -> Option<crate::engine::Instant> {
         let dtls = self.dtls.as_ref().and_then(Associations::next_deadline);
         match (self.engine.next_deadline(), dtls) {
             (Some(engine), Some(dtls)) => Some(engine.min(dtls)),
             (engine, dtls) => engine.or(dtls),
-        }
-    }
-
-    fn moment(&self, now: Now) -> Moment {
-        Moment {
-            now: now.instant,
-            system: self.clock.system(now.instant),
-        }
-    }
-
-    /// Takes a datagram of a DTLS listener: what is in it for the engine, the engine gets.
-    fn serve_dtls(&mut self, now: Now, arrival: &Arrival, datagram: &[u8], memory: &[u8]) {
-        let at = self.moment(now);
-        let Some(dtls) = &mut self.dtls else {
-            return;
-        };
-        let number = dtls.receive(at, arrival, datagram, &mut self.outbox);
-        let plain = dtls.take_plain();
-        // What an earlier client of this address had ends before the new one is heard.
-        self.end_replaced(now);
-        if let Some(number) = number {
-            let client = ClientPath {
-                tuple: arrival.tuple,
-                link: Link::Dtls(number),
-            };
-            for bytes in plain.datagrams() {
-                self.serve_client(now, &client, Input::other(memory, bytes));
-            }
-        }
-        if let Some(dtls) = &mut self.dtls {
-            dtls.give_back(plain);
-        }
-        self.end_associations(now);
-    }
-
-    fn dtls_timeout(&mut self, now: Now) {
-        let at = self.moment(now);
-        let Some(dtls) = &mut self.dtls else {
-            return;
-        };
-        let engine = &self.engine;
-        dtls.handle_timeout(at, |tuple| engine.has_allocation(tuple), &mut self.outbox);
-        self.end_associations(now);
-    }
-
-    /// Ends the allocations of associations that gave way to new ones.
-    fn end_replaced(&mut self, now: Now) {
-        while let Some(tuple) = self.dtls.as_mut().and_then(Associations::next_gone) {
-            self.engine.client_gone(now, &tuple);
-        }
-    }
-
-    /// Ends associations that are over, and their allocations.
-    fn end_associations(&mut self, now: Now) {
-        let at = self.moment(now);
-        if let Some(dtls) = &mut self.dtls {
-            dtls.end(at, &mut self.outbox);
-            self.end_replaced(now);
         }
     }
 
@@ -580,235 +348,6 @@ impl Core {
             };
             let outcome = self.engine.from_icmp(now, relay, peer, error);
             self.act(now, None, nothing, outcome);
-        }
-    }
-
-    /// Does what an outcome says, after the events that came with it.
-    fn act(&mut self, now: Now, client: Option<&ClientPath>, input: Input<'_>, outcome: Outcome) {
-        let mut outcome = outcome;
-        loop {
-            self.handle_events(input.memory);
-            match outcome {
-                Outcome::Nothing => {}
-                Outcome::Reply(length) => {
-                    if let Some(client) = client {
-                        self.answer(now, client, length);
-                    }
-                }
-                Outcome::ReplyFrom { from, to, length } => self.answer_from(from, to, length),
-                Outcome::ToPeer {
-                    relay,
-                    peer,
-                    payload,
-                    dont_fragment,
-                } => {
-                    let payload = self.payload(input, payload);
-                    self.outbox.push(Datagram {
-                        exit: Exit::Relay(relay.0),
-                        to: peer,
-                        from: None,
-                        header: None,
-                        payload,
-                        padding: 0,
-                        dont_fragment,
-                    });
-                }
-                Outcome::ToClient(delivery) => self.deliver(now, delivery, input),
-                Outcome::ToWorker(forward) => {
-                    let payload = &input.bytes[forward.payload];
-                    if !self.post.put(forward.worker, &forward.delivery, payload) {
-                        self.engine.counters().dropped(DropReason::WorkerBusy);
-                    }
-                }
-                Outcome::OpenRelay(open) => {
-                    let result = self.open_relay(&open);
-                    outcome =
-                        self.engine
-                            .relay_opened(now, open.ticket, result, &mut self.reply[..]);
-                    continue;
-                }
-            }
-            return;
-        }
-    }
-
-    fn open_relay(&mut self, open: &OpenRelay) -> Result<(), RelayError> {
-        let buffers = self.settings.relay_buffers;
-        let opened = match open.protocol {
-            RelayProtocol::Udp => self.relays.open(open.relay, open.address, buffers),
-            RelayProtocol::Tcp => self.tcp.open(open.relay, open.address),
-        };
-        opened.map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => RelayError::PortInUse,
-            _ => {
-                self.reporter.no_relay_socket(open.address, &error);
-                RelayError::Unavailable
-            }
-        })
-    }
-
-    fn payload(&mut self, input: Input<'_>, range: Range<usize>) -> Payload {
-        match input.at {
-            Some(at) => Payload::Received(at + range.start..at + range.end),
-            None => self.outbox.keep(&input.bytes[range]),
-        }
-    }
-
-    fn answer(&mut self, now: Now, client: &ClientPath, length: usize) {
-        let bytes = &self.reply[..length];
-        match client.link {
-            Link::Datagram(_) | Link::Proxied { .. } => {
-                let payload = self.outbox.keep(bytes);
-                self.send_to_client(client.link, &client.tuple, None, payload, 0);
-            }
-            Link::Dtls(number) => {
-                let at = self.moment(now);
-                if let Some(dtls) = &mut self.dtls {
-                    let parts = [&self.reply[..length], &[], &[]];
-                    dtls.send(at, number, parts, &mut self.outbox);
-                }
-            }
-            Link::Stream(number) => {
-                if let Some(connection) = self.connections.get_mut(number as usize) {
-                    connection.push_answer(bytes);
-                }
-            }
-        }
-    }
-
-    /// Answers from the listener on an address, or from the wildcard one of its port.
-    fn answer_from(&mut self, from: SocketAddr, to: SocketAddr, length: usize) {
-        let listening = |at: SocketAddr| self.listeners.iter().position(|l| l.address == at);
-        let any = match from.ip() {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let own = listening(from);
-        let Some(index) = own.or_else(|| listening(SocketAddr::new(any, from.port()))) else {
-            return self.engine.counters().dropped(DropReason::SendFailed);
-        };
-        let payload = self.outbox.keep(&self.reply[..length]);
-        self.outbox.push(Datagram {
-            exit: Exit::Listener(index as u32),
-            to,
-            from: own.is_none().then_some(from.ip()),
-            header: None,
-            payload,
-            padding: 0,
-            dont_fragment: false,
-        });
-    }
-
-    fn deliver(&mut self, now: Now, delivery: ToClient, input: Input<'_>) {
-        match delivery.link {
-            Link::Datagram(_) | Link::Proxied { .. } => {
-                let payload = self.payload(input, delivery.payload);
-                self.send_to_client(
-                    delivery.link,
-                    &delivery.tuple,
-                    Some(delivery.header),
-                    payload,
-                    delivery.padding,
-                );
-            }
-            Link::Dtls(number) => {
-                let at = self.moment(now);
-                if let Some(dtls) = &mut self.dtls {
-                    let parts = [
-                        delivery.header.as_bytes(),
-                        &input.bytes[delivery.payload],
-                        &[0; 3][..usize::from(delivery.padding)],
-                    ];
-                    dtls.send(at, number, parts, &mut self.outbox);
-                }
-            }
-            Link::Stream(number) => {
-                if let Some(connection) = self.connections.get_mut(number as usize) {
-                    let parts = [
-                        delivery.header.as_bytes(),
-                        &input.bytes[delivery.payload],
-                        &[0; 3][..usize::from(delivery.padding)],
-                    ];
-                    let dropped = connection.queue.push_media(now.instant, parts);
-                    if dropped > 0 {
-                        let counters = self.engine.counters();
-                        counters.dropped_many(DropReason::SlowClient, dropped);
-                    }
-                    connection.wake.notify_one();
-                }
-            }
-        }
-    }
-
-    fn send_to_client(
-        &mut self,
-        link: Link,
-        tuple: &FiveTuple,
-        header: Option<crate::engine::Header>,
-        payload: Payload,
-        padding: u8,
-    ) {
-        let (index, to, from) = match link {
-            Link::Datagram(index) => (index, tuple.client(), tuple.server().ip()),
-            Link::Proxied {
-                listener,
-                proxy,
-                local,
-            } => (listener, proxy, local),
-            Link::Stream(_) | Link::Dtls(_) => return,
-        };
-        let is_wildcard = self
-            .listeners
-            .get(index as usize)
-            .is_some_and(|listener| listener.address.ip().is_unspecified());
-        self.outbox.push(Datagram {
-            exit: Exit::Listener(index),
-            to,
-            from: is_wildcard.then_some(from),
-            header,
-            payload,
-            padding,
-            dont_fragment: false,
-        });
-    }
-
-    fn stream_of(&mut self, client: &ClientPath) -> Option<&mut Connection> {
-        match client.link {
-            Link::Stream(number) => self.connections.get_mut(number as usize),
-            Link::Datagram(_) | Link::Proxied { .. } | Link::Dtls(_) => None,
-        }
-    }
-
-    fn handle_events(&mut self, received: &[u8]) {
-        while let Some(event) = self.engine.next_event() {
-            match event {
-                Event::CloseRelay(relay) => {
-                    // What the client sent before still leaves from this relay, and never from the one that gets its
-                    // number next.
-                    if self.outbox.uses(Exit::Relay(relay.0)) {
-                        self.flush(received);
-                    }
-                    self.relays.close(relay);
-                    self.tcp.close(relay);
-                }
-                Event::Connect(connect) => self.tcp.connect(connect),
-                Event::CloseConnection(id) => self.tcp.sockets.close(id),
-                Event::Bound(bound) => {
-                    if let Some(connection) = self.stream_of(&bound.client) {
-                        connection.bound = Some(bound.connection);
-                    }
-                }
-                Event::Tell(message) => {
-                    if let Some(connection) = self.stream_of(&message.client) {
-                        connection.push_answer(&message.bytes);
-                    }
-                }
-                Event::Opened(opened) => self.reporter.opened(&opened),
-                Event::Closed(closed) => self.reporter.closed(&closed),
-                Event::AuthenticationFailed(failed) => self.reporter.authentication_failed(&failed),
-                // There is no second data plane that would listen.
-                Event::RouteAdded(_) | Event::RouteRemoved(_) => {}
-            }
         }
     }
 

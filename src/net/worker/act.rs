@@ -1,0 +1,249 @@
+//! What the engine says is to be done, done: by the outbox, a connection's queue, a DTLS association or another worker.
+
+use super::{Connection, Core, Input};
+use crate::engine::counters::DropReason;
+use crate::engine::{
+    ClientPath, Event, FiveTuple, Link, Now, OpenRelay, Outcome, RelayError, RelayProtocol,
+    ToClient,
+};
+use crate::net::outbox::{Datagram, Exit, Payload};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+
+impl Core {
+    /// Does what an outcome says, after the events that came with it.
+    pub(super) fn act(
+        &mut self,
+        now: Now,
+        client: Option<&ClientPath>,
+        input: Input<'_>,
+        outcome: Outcome,
+    ) {
+        let mut outcome = outcome;
+        loop {
+            self.handle_events(input.memory);
+            match outcome {
+                Outcome::Nothing => {}
+                Outcome::Reply(length) => {
+                    if let Some(client) = client {
+                        self.answer(now, client, length);
+                    }
+                }
+                Outcome::ReplyFrom { from, to, length } => self.answer_from(from, to, length),
+                Outcome::ToPeer {
+                    relay,
+                    peer,
+                    payload,
+                    dont_fragment,
+                } => {
+                    let payload = self.payload(input, payload);
+                    self.outbox.push(Datagram {
+                        exit: Exit::Relay(relay.0),
+                        to: peer,
+                        from: None,
+                        header: None,
+                        payload,
+                        padding: 0,
+                        dont_fragment,
+                    });
+                }
+                Outcome::ToClient(delivery) => self.deliver(now, delivery, input),
+                Outcome::ToWorker(forward) => {
+                    let payload = &input.bytes[forward.payload];
+                    if !self.post.put(forward.worker, &forward.delivery, payload) {
+                        self.engine.counters().dropped(DropReason::WorkerBusy);
+                    }
+                }
+                Outcome::OpenRelay(open) => {
+                    let result = self.open_relay(&open);
+                    outcome =
+                        self.engine
+                            .relay_opened(now, open.ticket, result, &mut self.reply[..]);
+                    continue;
+                }
+            }
+            return;
+        }
+    }
+
+    fn open_relay(&mut self, open: &OpenRelay) -> Result<(), RelayError> {
+        let buffers = self.settings.relay_buffers;
+        let opened = match open.protocol {
+            RelayProtocol::Udp => self.relays.open(open.relay, open.address, buffers),
+            RelayProtocol::Tcp => self.tcp.open(open.relay, open.address),
+        };
+        opened.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => RelayError::PortInUse,
+            _ => {
+                self.reporter.no_relay_socket(open.address, &error);
+                RelayError::Unavailable
+            }
+        })
+    }
+
+    fn payload(&mut self, input: Input<'_>, range: Range<usize>) -> Payload {
+        match input.at {
+            Some(at) => Payload::Received(at + range.start..at + range.end),
+            None => self.outbox.keep(&input.bytes[range]),
+        }
+    }
+
+    fn answer(&mut self, now: Now, client: &ClientPath, length: usize) {
+        let bytes = &self.reply[..length];
+        match client.link {
+            Link::Datagram(_) | Link::Proxied { .. } => {
+                let payload = self.outbox.keep(bytes);
+                self.send_to_client(client.link, &client.tuple, None, payload, 0);
+            }
+            Link::Dtls(number) => {
+                let at = self.moment(now);
+                if let Some(dtls) = &mut self.dtls {
+                    let parts = [&self.reply[..length], &[], &[]];
+                    dtls.send(at, number, parts, &mut self.outbox);
+                }
+            }
+            Link::Stream(number) => {
+                if let Some(connection) = self.connections.get_mut(number as usize) {
+                    connection.push_answer(bytes);
+                }
+            }
+        }
+    }
+
+    /// Answers from the listener on an address, or from the wildcard one of its port.
+    fn answer_from(&mut self, from: SocketAddr, to: SocketAddr, length: usize) {
+        let listening = |at: SocketAddr| self.listeners.iter().position(|l| l.address == at);
+        let any = match from.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let own = listening(from);
+        let Some(index) = own.or_else(|| listening(SocketAddr::new(any, from.port()))) else {
+            return self.engine.counters().dropped(DropReason::SendFailed);
+        };
+        let payload = self.outbox.keep(&self.reply[..length]);
+        self.outbox.push(Datagram {
+            exit: Exit::Listener(index as u32),
+            to,
+            from: own.is_none().then_some(from.ip()),
+            header: None,
+            payload,
+            padding: 0,
+            dont_fragment: false,
+        });
+    }
+
+    fn deliver(&mut self, now: Now, delivery: ToClient, input: Input<'_>) {
+        match delivery.link {
+            Link::Datagram(_) | Link::Proxied { .. } => {
+                let payload = self.payload(input, delivery.payload);
+                self.send_to_client(
+                    delivery.link,
+                    &delivery.tuple,
+                    Some(delivery.header),
+                    payload,
+                    delivery.padding,
+                );
+            }
+            Link::Dtls(number) => {
+                let at = self.moment(now);
+                if let Some(dtls) = &mut self.dtls {
+                    let parts = [
+                        delivery.header.as_bytes(),
+                        &input.bytes[delivery.payload],
+                        &[0; 3][..usize::from(delivery.padding)],
+                    ];
+                    dtls.send(at, number, parts, &mut self.outbox);
+                }
+            }
+            Link::Stream(number) => {
+                if let Some(connection) = self.connections.get_mut(number as usize) {
+                    let parts = [
+                        delivery.header.as_bytes(),
+                        &input.bytes[delivery.payload],
+                        &[0; 3][..usize::from(delivery.padding)],
+                    ];
+                    let dropped = connection.queue.push_media(now.instant, parts);
+                    if dropped > 0 {
+                        let counters = self.engine.counters();
+                        counters.dropped_many(DropReason::SlowClient, dropped);
+                    }
+                    connection.wake.notify_one();
+                }
+            }
+        }
+    }
+
+    fn send_to_client(
+        &mut self,
+        link: Link,
+        tuple: &FiveTuple,
+        header: Option<crate::engine::Header>,
+        payload: Payload,
+        padding: u8,
+    ) {
+        let (index, to, from) = match link {
+            Link::Datagram(index) => (index, tuple.client(), tuple.server().ip()),
+            Link::Proxied {
+                listener,
+                proxy,
+                local,
+            } => (listener, proxy, local),
+            Link::Stream(_) | Link::Dtls(_) => return,
+        };
+        let is_wildcard = self
+            .listeners
+            .get(index as usize)
+            .is_some_and(|listener| listener.address.ip().is_unspecified());
+        self.outbox.push(Datagram {
+            exit: Exit::Listener(index),
+            to,
+            from: is_wildcard.then_some(from),
+            header,
+            payload,
+            padding,
+            dont_fragment: false,
+        });
+    }
+
+    fn stream_of(&mut self, client: &ClientPath) -> Option<&mut Connection> {
+        match client.link {
+            Link::Stream(number) => self.connections.get_mut(number as usize),
+            Link::Datagram(_) | Link::Proxied { .. } | Link::Dtls(_) => None,
+        }
+    }
+
+    pub(super) fn handle_events(&mut self, received: &[u8]) {
+        while let Some(event) = self.engine.next_event() {
+            match event {
+                Event::CloseRelay(relay) => {
+                    // What the client sent before still leaves from this relay, and never from the one that gets its
+                    // number next.
+                    if self.outbox.uses(Exit::Relay(relay.0)) {
+                        self.flush(received);
+                    }
+                    self.relays.close(relay);
+                    self.tcp.close(relay);
+                }
+                Event::Connect(connect) => self.tcp.connect(connect),
+                Event::CloseConnection(id) => self.tcp.sockets.close(id),
+                Event::Bound(bound) => {
+                    if let Some(connection) = self.stream_of(&bound.client) {
+                        connection.bound = Some(bound.connection);
+                    }
+                }
+                Event::Tell(message) => {
+                    if let Some(connection) = self.stream_of(&message.client) {
+                        connection.push_answer(&message.bytes);
+                    }
+                }
+                Event::Opened(opened) => self.reporter.opened(&opened),
+                Event::Closed(closed) => self.reporter.closed(&closed),
+                Event::AuthenticationFailed(failed) => self.reporter.authentication_failed(&failed),
+                // There is no second data plane that would listen.
+                Event::RouteAdded(_) | Event::RouteRemoved(_) => {}
+            }
+        }
+    }
+}
