@@ -3,6 +3,7 @@
 //! The protocol is spoken by the `stun` and `turn` crates and not by hairpin's own code, so that a mistake hairpin
 //! makes on both sides does not cancel out. The main types are [`ProbeArgs`] and [`url::ProbeUrl`].
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,16 +12,19 @@ use tokio::runtime;
 
 use credentials::Credential;
 use report::{Allocation, Echo, Failure, Report};
+use resolve::Server;
 use session::{Leg, Relay};
 use tap::Tap;
 use trust::Trust;
-use url::{ProbeUrl, Scheme, Transport};
+use url::{ProbeUrl, Scheme};
 
 pub mod credentials;
+pub mod directory;
 pub mod echo;
 pub mod link;
 pub mod nat;
 pub mod report;
+pub mod resolve;
 pub mod session;
 pub mod tally;
 pub mod tap;
@@ -55,7 +59,7 @@ Exit status:
 pub struct ProbeArgs {
     /// The server.
     #[arg(
-        help = "stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp], over TLS stuns: and turns:; IPv6 addresses in brackets, port 3478 or with TLS 5349 by default"
+        help = "stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp], over TLS stuns: and turns:; IPv6 addresses in brackets. For a name without a port DNS is asked (NAPTR, SRV); else port 3478, with TLS 5349, over UDP"
     )]
     pub url: ProbeUrl,
 
@@ -83,6 +87,10 @@ pub struct ProbeArgs {
     /// PEM file with the authorities to trust over TLS; by default `SSL_CERT_FILE`, or those of the system
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+
+    /// DNS server to ask, in place of the system's: ADDRESS or ADDRESS:PORT
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_dns)]
+    pub dns: Option<SocketAddr>,
 
     /// Packets to send through the relay and back
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(tally::MAX_COUNT)))]
@@ -132,6 +140,13 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write it as 5s or 500ms; 1 ms to 600 s".to_owned())
 }
 
+fn parse_dns(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<IpAddr>().map(|address| (address, 53).into());
+    address.or_else(|_| text.parse()).map_err(|_| {
+        "write it as 192.0.2.1, 192.0.2.1:53, 2001:db8::1 or [2001:db8::1]:53".to_owned()
+    })
+}
+
 fn parse_percent(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
@@ -156,15 +171,19 @@ pub fn main(args: &ProbeArgs) -> ExitCode {
             }
         },
     };
-    let trust = match args.url.transport {
-        Transport::Tls => match Trust::load(args.ca.as_deref()) {
-            Ok(trust) => trust,
-            Err(message) => {
-                report::complain(&format!("hairpin probe: {message}"));
-                return ExitCode::from(EXIT_USAGE);
-            }
-        },
-        Transport::Udp | Transport::Tcp => Trust::Nobody,
+    let trust = match args
+        .url
+        .may_be_tls()
+        .then(|| Trust::load(args.ca.as_deref()))
+    {
+        None => Trust::Nobody,
+        Some(Ok(trust)) => trust,
+        // A system without authorities is no obstacle as long as no record leads to TLS.
+        Some(Err(_)) if !args.url.is_secure && args.ca.is_none() => Trust::Nobody,
+        Some(Err(message)) => {
+            report::complain(&format!("hairpin probe: {message}"));
+            return ExitCode::from(EXIT_USAGE);
+        }
     };
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -200,38 +219,25 @@ async fn run(
 ) -> bool {
     let (url, limit) = (&args.url, args.timeout);
     report.fact("url", url);
-    let addresses = match session::resolve(url, limit).await {
-        Ok(addresses) => addresses,
+    let found = match resolve::resolve(url, args.dns, limit).await {
+        Ok(found) => found,
         Err(failure) => {
             report.failure(failure);
             return false;
         }
     };
-    let [server, others @ ..] = addresses.as_slice() else {
+    report.found(&found);
+    let [Server { address, transport }, ..] = found.servers.as_slice() else {
         return false;
     };
-    report.server_address = Some(*server);
-    report.fact("server", format_args!("{server} over {}", url.transport));
-    if !others.is_empty() {
-        let others: Vec<String> = others.iter().map(|other| other.ip().to_string()).collect();
-        report.note(format!(
-            "the name has other addresses, which were not probed: {}",
-            others.join(", ")
-        ));
-    }
+    let (server, transport) = (*address, *transport);
     if args.nat {
-        return nat::run(args, *server, report).await;
+        return nat::run(args, server, report).await;
     }
     let start = async |name| {
-        let tap = session::connect(
-            *server,
-            url.transport,
-            (trust, &url.host),
-            credential,
-            limit,
-        )
-        .await?;
-        Leg::start(name, tap, *server, url.transport, credential, limit).await
+        let tap =
+            session::connect(server, transport, (trust, &url.host), credential, limit).await?;
+        Leg::start(name, tap, server, transport, credential, limit).await
     };
     match url.scheme {
         Scheme::Stun => match start('A').await {
@@ -355,7 +361,7 @@ async fn exchange(args: &ProbeArgs, a: &Relay<'_>, b: &Relay<'_>, report: &mut R
     }
 }
 
-type Bound = Result<(std::net::SocketAddr, Duration), Failure>;
+type Bound = Result<(SocketAddr, Duration), Failure>;
 
 async fn tell_binding(report: &mut Report, tap: &Tap, answer: Bound) {
     if let Ok(local) = tap.link().local_address() {

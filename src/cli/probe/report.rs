@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::nat::behaviour::Behaviour;
+use super::resolve::{Found, Server};
 use super::tally::Summary;
 
 /// The findings. Field names of the JSON form carry their units.
@@ -17,12 +18,14 @@ pub struct Report {
     /// Whether facts are printed as they come.
     #[serde(skip)]
     text: bool,
-    /// The URL, with its defaults written out.
+    /// The URL.
     pub url: String,
-    /// What the host resolved to.
+    /// The NAPTR and SRV records that led to the server, as a zone file would have them.
+    pub dns_records: Vec<String>,
+    /// The server that was probed.
     pub server_address: Option<SocketAddr>,
-    /// `udp` or `tcp`.
-    pub transport: String,
+    /// `udp`, `tcp` or `tls`, once that is known.
+    pub transport: Option<String>,
     /// This machine's end of the connection the Binding went over.
     pub local_address: Option<SocketAddr>,
     /// Where the server saw that connection come from.
@@ -94,8 +97,9 @@ impl Report {
         Report {
             text,
             url: url.to_string(),
+            dns_records: Vec::new(),
             server_address: None,
-            transport: url.transport.to_string(),
+            transport: url.transport.map(|transport| transport.to_string()),
             local_address: None,
             mapped_address: None,
             binding_round_trip_ms: None,
@@ -114,6 +118,29 @@ impl Report {
     pub fn fact(&self, label: &str, value: impl fmt::Display) {
         if self.text {
             print(&format!("{label:<20}  {}", printable(&value.to_string())));
+        }
+    }
+
+    /// Adds what the URL came to.
+    pub fn found(&mut self, found: &Found) {
+        for record in &found.records {
+            self.fact("DNS record", record);
+        }
+        self.dns_records.clone_from(&found.records);
+        for note in &found.notes {
+            self.note(note.clone());
+        }
+        if let [server, others @ ..] = found.servers.as_slice() {
+            self.server_address = Some(server.address);
+            self.transport = Some(server.transport.to_string());
+            self.fact("server", server);
+            if !others.is_empty() {
+                let others: Vec<String> = others.iter().map(Server::to_string).collect();
+                self.note(format!(
+                    "there are other servers, which were not probed: {}",
+                    others.join(", ")
+                ));
+            }
         }
     }
 

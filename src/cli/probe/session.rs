@@ -21,45 +21,12 @@ use super::credentials::Credential;
 use super::link::{Link, Tls};
 use super::report::Failure;
 use super::tap::{Fault, Tap};
-use super::url::{Host, ProbeUrl, Transport};
+use super::url::Transport;
 
 /// How long the client crate waits before it sends a request again, in milliseconds: RFC 8489 §6.2.1 over UDP, and
 /// over TCP so long that it never does (§6.2.2).
 const RETRANSMIT_UDP_MS: u16 = 500;
 const RETRANSMIT_TCP_MS: u16 = 30_000;
-
-/// Resolves the host; the first address is the one to probe.
-///
-/// # Errors
-/// When there is no address in time.
-pub async fn resolve(url: &ProbeUrl, limit: Duration) -> Result<Vec<SocketAddr>, Failure> {
-    let name = match &url.host {
-        Host::Ip(address) => return Ok(vec![(*address, url.port).into()]),
-        Host::Name(name) => name,
-    };
-    let failure = |why: String| Failure {
-        step: "resolve".to_owned(),
-        code: None,
-        message: format!("no address for {name}: {why}"),
-        hint: Some("check the spelling and this machine's DNS".to_owned()),
-    };
-    match timeout(limit, tokio::net::lookup_host((name.as_str(), url.port))).await {
-        Err(_) => Err(failure("DNS does not answer".to_owned())),
-        Ok(Err(error)) => Err(failure(error.to_string())),
-        Ok(Ok(addresses)) => {
-            let mut found: Vec<SocketAddr> = Vec::new();
-            for address in addresses {
-                if !found.contains(&address) {
-                    found.push(address);
-                }
-            }
-            if found.is_empty() {
-                return Err(failure("the name has none".to_owned()));
-            }
-            Ok(found)
-        }
-    }
-}
 
 /// Opens a connection and puts the ear on it.
 ///

@@ -42,17 +42,19 @@ pub enum Host {
     Name(String),
 }
 
-/// A parsed URL.
+/// A parsed URL: what it says, and nothing where it leaves the choice to DNS or to defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeUrl {
     /// `stun` or `turn`.
     pub scheme: Scheme,
+    /// `stuns` or `turns`: TLS and nothing else.
+    pub is_secure: bool,
     /// The server.
     pub host: Host,
-    /// Its port, 3478 or with TLS 5349 when the URL has none.
-    pub port: u16,
-    /// Always UDP for `stun:`, and for `turn:` unless the URL says otherwise. TLS for `stuns:` and `turns:`.
-    pub transport: Transport,
+    /// Its port.
+    pub port: Option<u16>,
+    /// How to reach it. Always there for `stun:` (UDP) and `stuns:` (TLS), which have no `?transport`.
+    pub transport: Option<Transport>,
 }
 
 /// Why a text is not a URL the probe can use.
@@ -115,28 +117,25 @@ impl FromStr for ProbeUrl {
             None => (rest, None),
         };
         let transport = match (scheme, query) {
-            (_, None) if is_secure => Transport::Tls,
-            (_, None) => Transport::Udp,
+            (Scheme::Stun, None) if is_secure => Some(Transport::Tls),
+            (Scheme::Stun, None) => Some(Transport::Udp),
             (Scheme::Stun, Some(_)) => return Err(UrlError::StunQuery),
+            (Scheme::Turn, None) => None,
             (Scheme::Turn, Some(query)) => match query.to_ascii_lowercase().as_str() {
                 "transport=udp" if is_secure => return Err(UrlError::Dtls),
-                "transport=udp" => Transport::Udp,
-                "transport=tcp" if is_secure => Transport::Tls,
-                "transport=tcp" => Transport::Tcp,
+                "transport=udp" => Some(Transport::Udp),
+                "transport=tcp" if is_secure => Some(Transport::Tls),
+                "transport=tcp" => Some(Transport::Tcp),
                 _ => return Err(UrlError::Query(query.to_owned())),
             },
         };
         if authority.contains('@') {
             return Err(UrlError::UserInformation);
         }
-        let default_port = if is_secure {
-            DEFAULT_TLS_PORT
-        } else {
-            DEFAULT_PORT
-        };
-        let (host, port) = host_and_port(authority, default_port)?;
+        let (host, port) = host_and_port(authority)?;
         Ok(ProbeUrl {
             scheme,
+            is_secure,
             host,
             port,
             transport,
@@ -144,14 +143,59 @@ impl FromStr for ProbeUrl {
     }
 }
 
-fn host_and_port(authority: &str, default_port: u16) -> Result<(Host, u16), UrlError> {
+impl ProbeUrl {
+    /// The transports that the URL allows, the one to prefer first (RFC 5928 §3).
+    #[must_use]
+    pub fn transports(&self) -> &[Transport] {
+        match self.transport {
+            Some(Transport::Udp) => &[Transport::Udp],
+            Some(Transport::Tcp) => &[Transport::Tcp],
+            Some(Transport::Tls) => &[Transport::Tls],
+            None if self.is_secure => &[Transport::Tls],
+            None => &[Transport::Udp, Transport::Tcp, Transport::Tls],
+        }
+    }
+
+    /// Whether TLS is what the URL asks for, or what DNS may make of it.
+    #[must_use]
+    pub fn may_be_tls(&self) -> bool {
+        let left_to_dns = matches!(self.host, Host::Name(_)) && self.port.is_none();
+        self.is_secure || (left_to_dns && self.transports().contains(&Transport::Tls))
+    }
+
+    /// The labels before the host's name where its SRV records are (RFC 8489 §8.1, RFC 8656 §5).
+    #[must_use]
+    pub fn service(&self, transport: Transport) -> &'static str {
+        match (self.scheme, transport) {
+            (Scheme::Stun, Transport::Udp) => "_stun._udp",
+            (Scheme::Stun, Transport::Tcp) => "_stun._tcp",
+            (Scheme::Stun, Transport::Tls) => "_stuns._tcp",
+            (Scheme::Turn, Transport::Udp) => "_turn._udp",
+            (Scheme::Turn, Transport::Tcp) => "_turn._tcp",
+            (Scheme::Turn, Transport::Tls) => "_turns._tcp",
+        }
+    }
+}
+
+impl Transport {
+    /// Where a server listens unless something says otherwise.
+    #[must_use]
+    pub fn default_port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => DEFAULT_PORT,
+            Transport::Tls => DEFAULT_TLS_PORT,
+        }
+    }
+}
+
+fn host_and_port(authority: &str) -> Result<(Host, Option<u16>), UrlError> {
     if let Some(bracketed) = authority.strip_prefix('[') {
         let wrong = || UrlError::Ipv6(authority.to_owned());
         let (address, after) = bracketed.split_once(']').ok_or_else(wrong)?;
         let address = address.parse::<Ipv6Addr>().map_err(|_| wrong())?;
         let port = match after.strip_prefix(':') {
-            Some(port) => parse_port(port, default_port)?,
-            None if after.is_empty() => default_port,
+            Some(port) => parse_port(port)?,
+            None if after.is_empty() => None,
             None => return Err(wrong()),
         };
         return Ok((Host::Ip(IpAddr::V6(address)), port));
@@ -160,8 +204,8 @@ fn host_and_port(authority: &str, default_port: u16) -> Result<(Host, u16), UrlE
         return Err(UrlError::Brackets(address));
     }
     let (host, port) = match authority.split_once(':') {
-        Some((host, port)) => (host, parse_port(port, default_port)?),
-        None => (authority, default_port),
+        Some((host, port)) => (host, parse_port(port)?),
+        None => (authority, None),
     };
     if host.is_empty() {
         return Err(UrlError::NoHost);
@@ -176,10 +220,10 @@ fn host_and_port(authority: &str, default_port: u16) -> Result<(Host, u16), UrlE
     Ok((Host::Name(host.to_owned()), port))
 }
 
-/// An empty port is the default one (RFC 3986 §3.2.3).
-fn parse_port(text: &str, default_port: u16) -> Result<u16, UrlError> {
+/// An empty port is none (RFC 3986 §3.2.3).
+fn parse_port(text: &str) -> Result<Option<u16>, UrlError> {
     if text.is_empty() {
-        return Ok(default_port);
+        return Ok(None);
     }
     let wrong = || UrlError::Port(text.to_owned());
     // `parse` alone would take a sign.
@@ -188,7 +232,7 @@ fn parse_port(text: &str, default_port: u16) -> Result<u16, UrlError> {
     }
     match text.parse() {
         Ok(0) | Err(_) => Err(wrong()),
-        Ok(port) => Ok(port),
+        Ok(port) => Ok(Some(port)),
     }
 }
 
@@ -214,12 +258,20 @@ impl fmt::Display for Host {
 
 impl fmt::Display for ProbeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, port) = (&self.host, self.port);
+        f.write_str(match (self.scheme, self.is_secure) {
+            (Scheme::Stun, false) => "stun:",
+            (Scheme::Stun, true) => "stuns:",
+            (Scheme::Turn, false) => "turn:",
+            (Scheme::Turn, true) => "turns:",
+        })?;
+        self.host.fmt(f)?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
         match (self.scheme, self.transport) {
-            (Scheme::Stun, Transport::Tls) => write!(f, "stuns:{host}:{port}"),
-            (Scheme::Stun, _) => write!(f, "stun:{host}:{port}"),
-            (Scheme::Turn, Transport::Tls) => write!(f, "turns:{host}:{port}?transport=tcp"),
-            (Scheme::Turn, transport) => write!(f, "turn:{host}:{port}?transport={transport}"),
+            (Scheme::Turn, Some(Transport::Udp)) => f.write_str("?transport=udp"),
+            (Scheme::Turn, Some(Transport::Tcp | Transport::Tls)) => f.write_str("?transport=tcp"),
+            _ => Ok(()),
         }
     }
 }
@@ -233,32 +285,49 @@ mod tests {
     }
 
     #[test]
-    fn urls_of_the_rfcs_are_read_with_their_defaults() {
-        for (text, full) in [
-            ("stun:example.org", "stun:example.org:3478"),
+    fn urls_of_the_rfcs_are_read() {
+        for (text, printed) in [
+            ("stun:example.org", "stun:example.org"),
             ("stun:example.org:8000", "stun:example.org:8000"),
-            ("STUN:192.0.2.1", "stun:192.0.2.1:3478"),
-            ("turn:example.org", "turn:example.org:3478?transport=udp"),
-            ("turn:example.org:", "turn:example.org:3478?transport=udp"),
+            ("STUN:192.0.2.1", "stun:192.0.2.1"),
+            ("turn:example.org", "turn:example.org"),
+            ("turn:example.org:", "turn:example.org"),
             (
                 "turn:a_b.c-d:1?transport=udp",
                 "turn:a_b.c-d:1?transport=udp",
             ),
             ("Turn:h:65535?Transport=TCP", "turn:h:65535?transport=tcp"),
-            (
-                "turn:[2001:DB8::1]:80",
-                "turn:[2001:db8::1]:80?transport=udp",
-            ),
-            ("turn:[::1]?transport=tcp", "turn:[::1]:3478?transport=tcp"),
-            ("stun:bücher.example", "stun:bücher.example:3478"),
-            ("stuns:h", "stuns:h:5349"),
+            ("turn:[2001:DB8::1]:80", "turn:[2001:db8::1]:80"),
+            ("turn:[::1]?transport=tcp", "turn:[::1]?transport=tcp"),
+            ("stun:bücher.example", "stun:bücher.example"),
+            ("stuns:h", "stuns:h"),
             ("stuns:h:443", "stuns:h:443"),
-            ("turns:h", "turns:h:5349?transport=tcp"),
-            ("TURNS:[::1]:443", "turns:[::1]:443?transport=tcp"),
-            ("turns:h?transport=tcp", "turns:h:5349?transport=tcp"),
+            ("turns:h", "turns:h"),
+            ("TURNS:[::1]:443", "turns:[::1]:443"),
+            ("turns:h?transport=tcp", "turns:h?transport=tcp"),
         ] {
-            assert_eq!(parse(text).as_deref(), Ok(full), "{text}");
-            assert_eq!(parse(full).as_deref(), Ok(full), "printed form of {text}");
+            assert_eq!(parse(text).as_deref(), Ok(printed), "{text}");
+            assert_eq!(
+                parse(printed).as_deref(),
+                Ok(printed),
+                "printed form of {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_url_leaves_open_is_left_to_the_look_up() {
+        use Transport::{Tcp, Tls, Udp};
+        for (text, port, transports) in [
+            ("stun:h", None, &[Udp][..]),
+            ("stuns:h:443", Some(443), &[Tls]),
+            ("turn:h", None, &[Udp, Tcp, Tls]),
+            ("turn:h?transport=tcp", None, &[Tcp]),
+            ("turns:h:443", Some(443), &[Tls]),
+            ("turns:h?transport=tcp", None, &[Tls]),
+        ] {
+            let url = text.parse::<ProbeUrl>().unwrap();
+            assert_eq!((url.port, url.transports()), (port, transports), "{text}");
         }
     }
 
