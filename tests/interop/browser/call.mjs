@@ -1,150 +1,76 @@
-// One headless Chromium, one page, two RTCPeerConnections that may use relayed candidates only: fake video one
-// way and a data channel whose messages are echoed. Reads a job as JSON from standard input, prints one line of
-// JSON with what was measured:
+// Calls over the server under test (page.mjs) in a headless browser. One JSON object a line, in both directions:
 //
-//     in   {chromium, iceServer: {urls, username, credential}, messages, frames}
-//     out  {error, caller, callee, echoed, spoiled, framesDecoded: [first, last], candidateErrors}
+//     in   {browser: "chromium" or "firefox", program, profile}   first: which one to start
+//     in   {iceServer, messages, frames}                          a call
+//     out  what page.mjs's call returns
 //
-// caller and callee describe the chosen candidate pair: {state, local, remote, relayProtocol, roundTrip}.
-import { readFileSync } from "node:fs";
-import { chromium } from "playwright-core";
+// program is the browser's path, profile a folder that Firefox takes as its profile. The end of the input ends it.
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { createInterface } from "node:readline";
+import { call } from "./page.mjs";
 
-const job = JSON.parse(readFileSync(0, "utf8"));
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const hear = async () => {
+  const { value, done } = await lines.next();
+  return done ? null : JSON.parse(value);
+};
+const { browser: name, program, profile } = await hear();
 
-/** Runs in the page. */
-async function call({ iceServer, messages, frames }) {
-  const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-  const within = (ms, what, promise) =>
-    Promise.race([promise, pause(ms).then(() => Promise.reject(new Error(`${what} took more than ${ms / 1000} s`)))]);
-
-  const result = {
-    error: null, caller: null, callee: null, echoed: 0, spoiled: 0, framesDecoded: [0, 0], candidateErrors: [],
-  };
-  const settings = { iceServers: [iceServer], iceTransportPolicy: "relay" };
-  const caller = new RTCPeerConnection(settings);
-  const callee = new RTCPeerConnection(settings);
-  for (const [from, to] of [[caller, callee], [callee, caller]]) {
-    from.addEventListener("icecandidate", ({ candidate }) => candidate && to.addIceCandidate(candidate));
-    from.addEventListener("icecandidateerror", ({ errorCode, errorText, url }) =>
-      result.candidateErrors.push({ code: errorCode, text: errorText, url }));
-  }
-  callee.addEventListener("datachannel", ({ channel }) => {
-    channel.addEventListener("message", ({ data }) => channel.send(data));
-  });
-  callee.addEventListener("track", ({ track }) => {
-    const video = document.createElement("video");
-    video.muted = true;
-    video.srcObject = new MediaStream([track]);
-    document.body.append(video);
-    video.play();
-  });
-
-  const connected = (peer, name) =>
-    new Promise((resolve, reject) => {
-      peer.addEventListener("connectionstatechange", () => {
-        if (peer.connectionState === "connected") resolve();
-        if (peer.connectionState === "failed") reject(new Error(`${name}: ICE or DTLS failed`));
-      });
-      // Without a candidate of its own a connection would wait for ever.
-      peer.addEventListener("icegatheringstatechange", () => {
-        if (peer.iceGatheringState === "complete" && !/^a=candidate:/m.test(peer.localDescription.sdp)) {
-          reject(new Error(`${name}: no candidate`));
-        }
-      });
+const launch = {
+  async chromium() {
+    const { chromium } = await import("playwright-core");
+    return chromium.launch({
+      executablePath: program,
+      headless: true,
+      args: [
+        "--no-sandbox",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        // The authority of the run is in no store of this browser; other clients verify it.
+        "--ignore-certificate-errors",
+        "--disable-background-networking",
+        "--disable-component-update",
+      ],
     });
+  },
 
-  const decoded = async () => {
-    for (const report of (await callee.getStats()).values()) {
-      if (report.type === "inbound-rtp" && report.kind === "video") return report.framesDecoded ?? 0;
-    }
-    return 0;
-  };
-
-  const pair = async (peer) => {
-    const stats = await peer.getStats();
-    const transport = [...stats.values()].find((report) => report.type === "transport");
-    const chosen = stats.get(transport?.selectedCandidatePairId);
-    if (!chosen) return { state: "none", local: null, remote: null };
-    const local = stats.get(chosen.localCandidateId);
-    const remote = stats.get(chosen.remoteCandidateId);
-    return {
-      state: chosen.state,
-      local: local?.candidateType,
-      remote: remote?.candidateType,
-      relayProtocol: local?.relayProtocol,
-      roundTrip: chosen.currentRoundTripTime ?? 0,
-      bytesSent: chosen.bytesSent,
-      bytesReceived: chosen.bytesReceived,
-    };
-  };
-
-  // Sends every message and waits until each came back as it was.
-  const echo = async (channel) => {
-    const text = (number) => `${number} `.padEnd(700, "relay ");
-    await new Promise((done) => {
-      channel.addEventListener("message", ({ data }) => {
-        if (data === text(result.echoed)) result.echoed += 1;
-        else result.spoiled += 1;
-        if (result.echoed + result.spoiled === messages) done();
-      });
-      for (let number = 0; number < messages; number += 1) channel.send(text(number));
+  async firefox() {
+    const { default: puppeteer } = await import("puppeteer-core");
+    return puppeteer.launch({
+      browser: "firefox",
+      executablePath: program,
+      userDataDir: profile,
+      headless: true,
+      extraPrefsFirefox: {
+        "media.navigator.streams.fake": true,
+        "media.navigator.permission.disabled": true,
+        // Relays on loopback addresses are no candidates otherwise.
+        "media.peerconnection.ice.loopback": true,
+        "media.peerconnection.ice.obfuscate_host_addresses": false,
+        // No look-ups of its own in a network that leads nowhere.
+        "network.captive-portal-service.enabled": false,
+        "network.connectivity-service.enabled": false,
+      },
     });
-  };
+  },
+};
 
-  try {
-    const camera = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 240 } });
-    for (const track of camera.getTracks()) caller.addTrack(track, camera);
-    const channel = caller.createDataChannel("echo");
-    const open = new Promise((done) => channel.addEventListener("open", done));
-    const both = Promise.all([connected(caller, "caller"), connected(callee, "callee")]);
+// Cameras need a secure origin, and localhost counts as one.
+const empty = createServer((_, answer) => answer.setHeader("Content-Type", "text/html").end("<!doctype html><body>"));
+empty.listen(0, "localhost");
+await once(empty, "listening");
 
-    await caller.setLocalDescription();
-    await callee.setRemoteDescription(caller.localDescription);
-    await callee.setLocalDescription();
-    await caller.setRemoteDescription(callee.localDescription);
-
-    await within(20000, "connecting", both);
-    await within(10000, "opening the data channel", open);
-    await within(20000, "echoing", echo(channel));
-
-    const deadline = performance.now() + 20000;
-    while ((await decoded()) === 0 && performance.now() < deadline) await pause(100);
-    result.framesDecoded[0] = await decoded();
-    do {
-      await pause(200);
-      result.framesDecoded[1] = await decoded();
-    } while (result.framesDecoded[1] - result.framesDecoded[0] < frames && performance.now() < deadline);
-  } catch (error) {
-    result.error = String(error);
-  }
-  result.caller = await pair(caller);
-  result.callee = await pair(callee);
-  caller.close();
-  callee.close();
-  // Time for the last Refresh, the one with lifetime zero.
-  await pause(300);
-  return result;
-}
-
-const browser = await chromium.launch({
-  executablePath: job.chromium,
-  headless: true,
-  args: [
-    "--no-sandbox",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    // The authority of the run is in no store of the browser; other clients verify it.
-    "--ignore-certificate-errors",
-    "--disable-background-networking",
-    "--disable-component-update",
-  ],
-});
+const browser = await launch[name]();
 try {
-  const page = await browser.newPage();
-  // Cameras need a secure origin; nobody listens there, the page comes from here.
-  await page.route("**/*", (route) => route.fulfill({ contentType: "text/html", body: "<!doctype html><body>" }));
-  await page.goto("http://localhost/");
-  console.log(JSON.stringify(await page.evaluate(call, job)));
+  for (let job = await hear(); job !== null; job = await hear()) {
+    const page = await browser.newPage();
+    await page.goto(`http://localhost:${empty.address().port}/`);
+    console.log(JSON.stringify(await page.evaluate(call, job)));
+    await page.close();
+  }
 } finally {
   await browser.close();
+  empty.closeAllConnections();
+  empty.close();
 }

@@ -1,13 +1,10 @@
 """Two aioice agents that call each other, each in a process of its own (ice_agent.py)."""
 
-import json
-import selectors
-import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.process import Child, Failure, read_from
+from rig.dialogue import Dialogue
+from rig.process import Failure
 from rig.suite import Case
 
 HERE = Path(__file__).resolve().parent
@@ -16,54 +13,15 @@ MESSAGES = 200
 SIZE = 500
 
 
-class Agent:
-    """A running agent: JSON lines to it and from it. `namespace` is where it lives, None for the sandbox; `authority`
-    is whose certificates it trusts."""
+class Agent(Dialogue):
+    """A running agent. `namespace` is where it lives, None for the sandbox; `authority` is whose certificates it trusts."""
 
     def __init__(self, log, namespace=None, authority=None):
         if not PYTHON.exists():
             raise Failure("aioice is not installed: run tests/interop/install")
         prefix = namespace.prefix if namespace else []
-        self.child = Child(
-            [*prefix, PYTHON, "-B", HERE / "ice_agent.py"],
-            log,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={"SSL_CERT_FILE": str(authority)} if authority else None,
-        )
-        self._pending = b""
-
-    def tell(self, what):
-        try:
-            self.child.process.stdin.write(json.dumps(what).encode() + b"\n")
-            self.child.process.stdin.flush()
-        except BrokenPipeError:
-            raise Failure("an agent ended early", read_from(self.child.log, 0)) from None
-
-    def hear(self, patience):
-        """The agent's next line."""
-        deadline = time.monotonic() + patience
-        stream = self.child.process.stdout
-        with selectors.DefaultSelector() as selector:
-            selector.register(stream, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
-                if not selector.select(max(0, deadline - time.monotonic())):
-                    raise Failure(f"an agent said nothing for {patience} s", read_from(self.child.log, 0))
-                data = stream.read1(65536)
-                if not data:
-                    raise Failure("an agent ended early", read_from(self.child.log, 0))
-                self._pending += data
-        line, self._pending = self._pending.split(b"\n", 1)
-        return json.loads(line)
-
-    def close(self):
-        """Lets the agent give back its allocation, as a caller who hangs up does."""
-        try:
-            self.child.process.stdin.close()
-            self.child.process.wait(8)
-        except (BrokenPipeError, subprocess.TimeoutExpired):
-            pass
-        self.child.kill()
+        env = {"SSL_CERT_FILE": str(authority)} if authority else None
+        super().__init__("an agent", [*prefix, PYTHON, "-B", HERE / "ice_agent.py"], log, env)
 
 
 @dataclass
