@@ -1,11 +1,12 @@
 //! Finds out whose request it is, by its user name and its integrity.
 //!
-//! Two sources of credentials are asked, users first, then shared secrets of ephemeral credentials. The caller has
-//! found the attributes that must be there and checks the nonce afterwards, in the order of RFC 8489 §9.2.4.
+//! Two sources of credentials are asked, users first, then shared secrets of ephemeral credentials; a request that
+//! shows an access token is a matter of its own, see [`Authenticator::verify_token`]. The caller has found the attributes
+//! that must be there and checks the nonce afterwards, in the order of RFC 8489 §9.2.4.
 //!
 //! Whoever guesses must not learn from an answer how near the guess was. So every failure costs the same: the
-//! integrity is computed for two keys of a user, real or not, and for two keys of each shared secret; and it is the
-//! same on the wire, a 401. Only the operator is told which [`AuthFailure`] it was.
+//! integrity is computed for two keys of a user, real or not, and for two keys of each shared secret (of a token once,
+//! whether it could be opened or not); and it is the same on the wire, a 401. Only the operator is told which [`AuthFailure`] it was.
 //!
 //! # What is offered
 //! A challenge is written before anyone knows who asks, so its [`Offer`] is one for the whole realm: of the algorithms in
@@ -27,6 +28,7 @@ use ahash::RandomState;
 use super::ephemeral::{self, NoClaim, Signer, SigningAlgorithm};
 use super::offer::Offer;
 use super::secret::Secret;
+use super::third_party::{ThirdParty, ThirdPartySettings};
 use super::users::{Keys, User, Users};
 use crate::wire::{Authenticated, Key, Message, PasswordAlgorithm, strings};
 
@@ -42,6 +44,8 @@ pub struct AuthSettings {
     /// The password algorithms that may be offered, in the order of preference. Without MD5, clients of RFC 5389 are
     /// refused; without any, nothing is offered and MD5 is used, as RFC 5389 has it.
     pub algorithms: Vec<PasswordAlgorithm>,
+    /// Third-party authorization; off without keys.
+    pub third_party: ThirdPartySettings,
 }
 
 impl Default for AuthSettings {
@@ -51,6 +55,7 @@ impl Default for AuthSettings {
             users: Vec::new(),
             secrets: Vec::new(),
             algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
+            third_party: ThirdPartySettings::default(),
         }
     }
 }
@@ -85,6 +90,15 @@ pub enum SettingsError {
     /// An empty shared secret, which anyone could guess.
     #[error("a shared secret is empty")]
     EmptySecret,
+    /// There are keys of tokens, and the name tokens are bound to is empty or longer than 127 bytes.
+    #[error("the server name {0:?} is empty or longer than 127 bytes")]
+    ServerName(String),
+    /// The id of a key of tokens is empty, or another key's.
+    #[error("the key id {0:?} is empty or there twice")]
+    TokenKeyId(String),
+    /// A key of tokens has not the length that its algorithm wants.
+    #[error("the key {0:?} is not as long as its algorithm wants")]
+    TokenKey(String),
 }
 
 /// Why a request is refused. The client gets a 401 whichever it is; this is for a counter and the log.
@@ -105,16 +119,32 @@ pub enum AuthFailure {
     /// The settings do not allow the password algorithm: a client of RFC 5389 where MD5 is switched off.
     #[error("the password algorithm is not allowed")]
     Algorithm,
+    /// A token whose key id is not known.
+    #[error("unknown key id")]
+    UnknownTokenKey,
+    /// A token whose key is not used yet, or not any more.
+    #[error("the key of the token is out of its time")]
+    InactiveTokenKey,
+    /// A token that is malformed, sealed with another key or for another server.
+    #[error("the token cannot be opened")]
+    BadToken,
+    /// A token that is over its time, or made in the future.
+    #[error("the token is out of its time")]
+    TokenExpired,
 }
 
 impl AuthFailure {
     /// Every failure, for a metric that starts at zero.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::UnknownUser,
         Self::Expired,
         Self::WrongPassword,
         Self::MalformedName,
         Self::Algorithm,
+        Self::UnknownTokenKey,
+        Self::InactiveTokenKey,
+        Self::BadToken,
+        Self::TokenExpired,
     ];
 
     /// Stable name in snake case, for a metric label.
@@ -125,6 +155,10 @@ impl AuthFailure {
             Self::WrongPassword => "wrong_password",
             Self::MalformedName => "malformed_name",
             Self::Algorithm => "algorithm",
+            Self::UnknownTokenKey => "unknown_token_key",
+            Self::InactiveTokenKey => "inactive_token_key",
+            Self::BadToken => "bad_token",
+            Self::TokenExpired => "token_expired",
         }
     }
 }
@@ -134,10 +168,11 @@ impl AuthFailure {
 pub struct Verified<'a> {
     /// The request, showing only what its integrity covers.
     pub request: Authenticated<'a>,
-    /// The user name of the request, or of the user whose digest it gave.
+    /// The user name of the request, or of the user whose digest it gave. Of a token the id of its key, which many
+    /// clients have in common.
     pub username: Arc<str>,
     /// What quotas count by: of an ephemeral `expiry:user` the user, so that a new expiry gives no new quota; else the
-    /// whole name.
+    /// whole name. Of a token its `mac_key`, by a digest: the id of its key is everybody's.
     pub quota_name: Arc<str>,
     /// Of an ephemeral `expiry:user` the user, if there is one.
     pub user_part: Option<Arc<str>>,
@@ -146,6 +181,8 @@ pub struct Verified<'a> {
     pub key: Key,
     /// Last second, Unix time, at which the credential can open an allocation.
     pub expires_at: Option<u64>,
+    /// Of a token: for how many seconds it lets an allocation live.
+    pub remaining: Option<u32>,
 }
 
 /// Knows the credentials of one realm.
@@ -155,6 +192,7 @@ pub struct Authenticator {
     signers: Vec<Signer>,
     algorithms: Vec<PasswordAlgorithm>,
     offer: Offer,
+    third_party: Option<ThirdParty>,
     /// Keys that nobody has, checked in place of those of a user who does not exist.
     nobody: Keys,
 }
@@ -170,6 +208,7 @@ impl Authenticator {
             users,
             secrets,
             algorithms,
+            third_party,
         } = settings;
         // 127 characters are RFC 8489's limit (§14.9); counting bytes stays below it.
         let realm = strings::opaque(&realm)
@@ -198,8 +237,10 @@ impl Authenticator {
         } else {
             Offer::new(&algorithms, anonymity)
         };
+        let third_party = ThirdParty::new(third_party, &realm)?;
         Ok(Self {
             users,
+            third_party,
             algorithms,
             offer,
             signers: secrets
@@ -218,7 +259,12 @@ impl Authenticator {
 
     /// Whether there is anyone whose request could be genuine.
     pub fn has_credentials(&self) -> bool {
-        self.users.len() > 0 || !self.signers.is_empty()
+        self.users.len() > 0 || !self.signers.is_empty() || self.third_party.is_some()
+    }
+
+    /// The value of THIRD-PARTY-AUTHORIZATION, where access tokens are accepted.
+    pub fn third_party(&self) -> Option<&str> {
+        self.third_party.as_ref().map(ThirdParty::server_name)
     }
 
     /// What challenges tell clients they may use.
@@ -302,6 +348,7 @@ impl Authenticator {
                 user_part: None,
                 key,
                 expires_at: None,
+                remaining: None,
             });
         }
         let mut signed = None;
@@ -340,6 +387,7 @@ impl Authenticator {
                 quota_name,
                 key,
                 expires_at: Some(claim.expiry),
+                remaining: None,
             });
         }
         Err(match claim {
@@ -348,6 +396,38 @@ impl Authenticator {
             Ok(_) => AuthFailure::WrongPassword,
             Err(NoClaim::OutOfRange) => AuthFailure::MalformedName,
             Err(NoClaim::OtherScheme) => AuthFailure::UnknownUser,
+        })
+    }
+
+    /// Verifies the integrity of a request that shows an access token, the value of ACCESS-TOKEN (RFC 7635 §7). Passwords
+    /// and how keys are made of them play no part.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_token<'a>(
+        &self,
+        request: &Message<'a>,
+        claimed: Claimed<'_>,
+        token: &[u8],
+        unix_now: u64,
+    ) -> Result<Verified<'a>, AuthFailure> {
+        let third_party = self
+            .third_party
+            .as_ref()
+            .ok_or(AuthFailure::UnknownTokenKey)?;
+        let opened = third_party.open(claimed, self.offer.anonymity(), token, unix_now);
+        let [nobody, _] = self.nobody;
+        let genuine = check(request, &opened.mac_key.unwrap_or(nobody));
+        let claim = opened.claim?;
+        let (key, request) = genuine.ok_or(AuthFailure::WrongPassword)?;
+        Ok(Verified {
+            request,
+            username: claim.id,
+            quota_name: claim.holder,
+            user_part: None,
+            key,
+            expires_at: None,
+            remaining: Some(claim.remaining),
         })
     }
 }

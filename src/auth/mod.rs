@@ -5,15 +5,19 @@
 //! and random numbers are passed in.
 //!
 //! Its main types are [`NonceKeys`], which makes and checks nonces without remembering them, [`Offer`], what a challenge
-//! tells a client it may use, and [`Authenticator`], which finds out whose request it is.
+//! tells a client it may use, and [`Authenticator`], which finds out whose request it is: by users and shared secrets of
+//! its own, or by an [`AccessToken`] of somebody else's.
 
+mod access_token;
 mod authenticator;
 mod ephemeral;
 mod nonce;
 mod offer;
 pub mod secret;
+mod third_party;
 mod users;
 
+pub use access_token::{AccessToken, TOKEN_NONCE_LENGTH, TokenAlgorithm, TokenCipher};
 pub use authenticator::{
     AuthFailure, AuthSettings, Authenticator, Claimed, SettingsError, Verified,
 };
@@ -21,4 +25,5 @@ pub use ephemeral::{SigningAlgorithm, mint_ephemeral, mint_ephemeral_with};
 pub use nonce::{Nonce, NonceKeys, NonceScope, NonceVerdict};
 pub use offer::Offer;
 pub use secret::Secret;
+pub use third_party::{ThirdPartySettings, TokenKey};
 pub use users::{Credential, User};

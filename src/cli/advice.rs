@@ -58,7 +58,8 @@ pub fn advice(settings: &Settings, surroundings: &Surroundings) -> Vec<String> {
 }
 
 fn credentials(settings: &Settings, advice: &mut Vec<String>) {
-    if settings.auth.users.is_empty() && settings.auth.secrets.is_empty() {
+    let oauth = &settings.oauth;
+    if settings.auth.users.is_empty() && settings.auth.secrets.is_empty() && oauth.keys.is_empty() {
         advice.push(
             "nobody can relay: there is no shared secret and no user under [auth]; clients only learn their address"
                 .to_owned(),

@@ -169,7 +169,7 @@ fn show_relay(relay: &RelayAddress, settings: &Settings) -> String {
 
 /// What clients of RFC 8489 are offered.
 fn offered(settings: &Settings) -> String {
-    let Ok(authenticator) = super::run::authenticator(&settings.auth) else {
+    let Ok(authenticator) = super::run::authenticator(settings) else {
         return "none".to_owned();
     };
     let offer = authenticator.offer();
@@ -210,5 +210,12 @@ fn credentials(settings: &Settings) -> Vec<String> {
             auth.users.len() - passwords
         ),
         format!("offered algorithms: {}", offered(settings)),
+        match settings.oauth.keys.len() {
+            0 => "access tokens: off".to_owned(),
+            keys => format!(
+                "access tokens: for {}, keys: {keys}",
+                settings.oauth.server_name
+            ),
+        },
     ]
 }

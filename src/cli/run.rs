@@ -5,7 +5,7 @@ use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs};
 use crate::admin;
 use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, mint_ephemeral};
-use crate::config::{self, Certificate, Listener, PasswordAlgorithm, Settings, Transport};
+use crate::config::{Certificate, Listener, PasswordAlgorithm, Settings, Transport};
 use crate::engine::{self, RelayPool, Rules, Shared, TcpConnections, TcpRules};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
@@ -131,7 +131,8 @@ async fn until_a_worker_ends(server: &Server) {
 }
 
 /// Who may relay, by the settings.
-pub(super) fn authenticator(auth: &config::Auth) -> Result<Authenticator, Failure> {
+pub(super) fn authenticator(settings: &Settings) -> Result<Authenticator, Failure> {
+    let auth = &settings.auth;
     Authenticator::new(AuthSettings {
         realm: auth.realm.clone(),
         users: auth.users.clone(),
@@ -144,6 +145,7 @@ pub(super) fn authenticator(auth: &config::Auth) -> Result<Authenticator, Failur
                 PasswordAlgorithm::Sha256 => wire::PasswordAlgorithm::Sha256,
             })
             .collect(),
+        third_party: settings.oauth.clone(),
     })
     .map_err(fatal)
 }
@@ -151,7 +153,7 @@ pub(super) fn authenticator(auth: &config::Auth) -> Result<Authenticator, Failur
 /// What all workers go by.
 fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failure> {
     let auth = &settings.auth;
-    let authenticator = authenticator(auth)?;
+    let authenticator = authenticator(settings)?;
     let rules = Rules {
         authenticator,
         nonces: match &auth.nonce_key {

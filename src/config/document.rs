@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 use toml::Spanned;
+use toml::value::Datetime;
 
 use super::secrets::SecretSource;
 use super::settings::{Family, LogFormat, PasswordAlgorithm, PortRange, RelayHost, Transport};
@@ -36,6 +37,7 @@ pub(super) struct Document {
     pub tcp_relay: TcpRelay,
     pub allocation: Allocation,
     pub auth: Auth,
+    pub oauth: Oauth,
     pub alternate: List<Alternate>,
     pub stun: Stun,
     pub peers: Peers,
@@ -169,6 +171,32 @@ pub(super) struct User {
     pub password: Given<SecretSource>,
     pub md5_key: Given<SecretSource>,
     pub sha256_key: Given<SecretSource>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[oauth]`")]
+pub(super) struct Oauth {
+    pub server_name: Given<String>,
+    pub key: List<OauthKey>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[[oauth.key]]`")]
+pub(super) struct OauthKey {
+    pub id: Given<String>,
+    pub secret: Given<SecretSource>,
+    pub algorithm: Option<TokenAlgorithm>,
+    pub not_before: Given<Datetime>,
+    pub not_after: Given<Datetime>,
+}
+
+/// What a key of access tokens is used with, by the names of RFC 7518 (section 5.1).
+#[derive(Clone, Copy, Deserialize)]
+pub(super) enum TokenAlgorithm {
+    #[serde(rename = "A256GCM")]
+    A256Gcm,
+    #[serde(rename = "A128GCM")]
+    A128Gcm,
 }
 
 #[derive(Deserialize, Default)]

@@ -38,6 +38,11 @@ const SHOWN: &[&str] = &[
     "realm",
     "nonce_lifetime",
     "name",
+    "server_name",
+    "id",
+    "algorithm",
+    "not_before",
+    "not_after",
     "file",
     "env",
     "allow",
@@ -64,6 +69,8 @@ const TABLES: &[&str] = &[
     "allocation",
     "auth",
     "auth.user",
+    "oauth",
+    "oauth.key",
     "alternate",
     "stun",
     "peers",
@@ -273,6 +280,7 @@ fn first_hidden(line: &str, shown: &mut bool) -> Option<usize> {
             let is_key = SHOWN.contains(&key)
                 || [
                     "password",
+                    "secret",
                     "secrets",
                     "md5_key",
                     "sha256_key",

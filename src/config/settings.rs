@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
 
 use super::certificate::Certificate;
-use crate::auth::{Secret, User};
+use crate::auth::{Secret, ThirdPartySettings, User};
 
 /// The port of STUN and TURN over UDP and TCP (RFC 8656, section 4).
 pub const PORT: u16 = 3478;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub allocation: Allocation,
     /// `[auth]`
     pub auth: Auth,
+    /// `[oauth]`: credentials that authorization servers give out (RFC 7635); off without keys.
+    pub oauth: ThirdPartySettings,
     /// `[[alternate]]`: other servers clients can be sent to.
     pub alternates: Vec<Alternate>,
     /// `[stun]`
@@ -535,6 +537,7 @@ impl Default for Settings {
                 secrets: Vec::new(),
                 users: Vec::new(),
             },
+            oauth: ThirdPartySettings::default(),
             alternates: Vec::new(),
             stun: Stun::default(),
             peers: Peers::default(),

@@ -1,8 +1,11 @@
 //! Durations and sizes as people write them: `"10s"`, `"1h30m"`, `"512KiB"`.
 //!
-//! A bare number is refused on purpose: its unit would have to be guessed. Main functions: [`duration`], [`size`].
+//! A bare number is refused on purpose: its unit would have to be guessed. Points in time are TOML's own, and need an
+//! offset. Main functions: [`duration`], [`size`], [`unix_seconds`].
 
 use std::time::Duration;
+
+use toml::value::{Date, Datetime, Offset, Time};
 
 /// What a duration looks like, for messages.
 pub(super) const DURATION: &str = "a duration such as \"500ms\", \"10s\", \"5m\", \"1h\" or \"1d\"";
@@ -107,6 +110,36 @@ pub fn show_size(bytes: u64) -> String {
         }
     }
     format!("{bytes}B")
+}
+
+/// A date and time in Unix seconds; `None` without an offset, or before 1970. Leap seconds count as the second after.
+pub fn unix_seconds(datetime: &Datetime) -> Option<u64> {
+    let Datetime {
+        date: Some(Date { year, month, day }),
+        time:
+            Some(Time {
+                hour,
+                minute,
+                second,
+                ..
+            }),
+        offset: Some(offset),
+    } = *datetime
+    else {
+        return None;
+    };
+    // Counted from 1 March of the year 0, so that a leap day is the last of its year.
+    let months = (i64::from(month) + 9) % 12;
+    let years = i64::from(year) - i64::from(month < 3);
+    let leap_days = years / 4 - years / 100 + years / 400;
+    let days = years * 365 + leap_days + (months * 153 + 2) / 5 + i64::from(day) - 1;
+    let since_1970 = days - 719_468;
+    let minutes_ahead = match offset {
+        Offset::Z => 0,
+        Offset::Custom { minutes } => i64::from(minutes),
+    };
+    let minutes = (since_1970 * 24 + i64::from(hour)) * 60 + i64::from(minute) - minutes_ahead;
+    u64::try_from(minutes * 60 + i64::from(second.unwrap_or(0))).ok()
 }
 
 /// The leading number and its unit, and what follows.

@@ -12,6 +12,7 @@ use super::outcome::{
 };
 use super::relays::{Owner, PortWish, RelayedAddress, ReservationToken};
 use super::respond::Asked;
+use super::time::Instant;
 use super::timers::Slot;
 use super::{ClientPath, Engine, Event, Now, Outcome, Transport};
 use crate::policy::{Lease, QuotaExceeded};
@@ -19,7 +20,6 @@ use crate::wire::attribute::{Family, Malformed};
 use crate::wire::{AttributeType, ErrorCode, Key, Message, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Protocol numbers.
 const UDP: u8 = 17;
@@ -36,6 +36,7 @@ pub(super) struct Pending {
     user: Arc<str>,
     user_part: Option<Arc<str>>,
     key: Key,
+    token_ends: Option<Instant>,
     lifetime: u32,
     protocol: RelayProtocol,
     wish: PortWish,
@@ -187,7 +188,9 @@ impl Engine {
     ) -> Outcome {
         if let Some(allocation) = existing.and_then(|slot| self.allocations.get(slot as usize)) {
             // The request that made it comes again: the answer was lost.
-            if allocation.created_by == request.asked.transaction && allocation.user == request.user
+            if allocation.created_by == request.asked.transaction
+                && allocation.user == request.user
+                && allocation.token_ends.is_some() == request.token_ends.is_some()
             {
                 return self.succeed(&request.asked, reply, |writer| {
                     describe(writer, allocation, now);
@@ -267,6 +270,7 @@ impl Engine {
             user: request.user.clone(),
             user_part: request.user_part.clone(),
             key: request.key,
+            token_ends: request.token_ends,
             lifetime: self.rules().lifetime(wanted.lifetime),
             protocol: wanted.protocol,
             wish,
@@ -405,7 +409,9 @@ impl Engine {
                 &mut self.rng,
             )
         });
-        let expires = now_instant.after_seconds(pending.lifetime);
+        let expires = now_instant
+            .after_seconds(pending.lifetime)
+            .at_most(pending.token_ends);
         let mut relays = Relays::default();
         for opening in pending.opened.iter().flatten() {
             relays.insert(Relay {
@@ -421,6 +427,7 @@ impl Engine {
             user: pending.user.clone(),
             user_part: pending.user_part,
             key: pending.key,
+            token_ends: pending.token_ends,
             created_by: pending.asked.transaction,
             created: now_instant,
             timer: expires,
@@ -461,7 +468,7 @@ impl Engine {
             user: pending.user,
             client: pending.client,
             relayed: relays.addresses(),
-            lifetime: Duration::from_secs(pending.lifetime.into()),
+            lifetime: expires.since(now_instant),
         })));
         let allocations = &self.allocations;
         self.succeed(&pending.asked, reply, |writer| {
@@ -474,8 +481,7 @@ impl Engine {
 
 /// The attributes of an Allocate success.
 fn describe(writer: &mut Writer<'_>, allocation: &Allocation, now: Now) {
-    let left = allocation.relays.expires().since(now.instant);
-    let lifetime = u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+    let lifetime = allocation.relays.expires().seconds_since(now.instant);
     let reflexive: SocketAddr = allocation.client.tuple.client();
     for relay in allocation.relays.iter() {
         writer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, relay.address.advertised);

@@ -237,6 +237,8 @@ pub(super) struct Allocation {
     /// The key of the credential, so that later requests need no look-up and an ephemeral credential that expires
     /// meanwhile does not end a call.
     pub key: Key,
+    /// When the access token is over that the key is from (RFC 7635): the allocation lives no longer.
+    pub token_ends: Option<Instant>,
     pub created_by: TransactionId,
     pub created: Instant,
     /// When the timer fires that stands in the queue for this allocation; an earlier entry is void.

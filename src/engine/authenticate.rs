@@ -1,18 +1,25 @@
 //! Whose request it is: the long-term credential mechanism, in the order of RFC 8489 §9.2.4.
 //!
 //! A client of RFC 5389 names no password algorithm and is treated as that RFC says; one of RFC 8489 has to repeat what
-//! the challenge offered, and is refused where that was changed on the way. The credentials themselves are
-//! [`crate::auth`]'s. Main type: [`Authorized`].
+//! the challenge offered, and is refused where that was changed on the way.
+//!
+//! A client with an access token of somebody else's (RFC 7635) shows it in Allocate and Refresh. The key in it becomes the
+//! allocation's, and signs whatever else it asks for; the token's end becomes the limit of the allocation's lifetime.
+//!
+//! The credentials themselves are [`crate::auth`]'s. Main type: [`Authorized`].
 
 use super::counters::AuthFailureReason;
 use super::outcome::AuthenticationFailed;
 use super::path::FiveTuple;
 use super::respond::Asked;
+use super::time::Instant;
 use super::timers::Slot;
 use super::{ClientPath, Engine, Event, Now, Outcome};
-use crate::auth::{AuthFailure, Claimed, Nonce, NonceScope, NonceVerdict};
+use crate::auth::{AuthFailure, Claimed, Nonce, NonceScope, NonceVerdict, Verified};
 use crate::wire::integrity::userhash;
-use crate::wire::{AttributeType, Authenticated, ErrorCode, Key, Message, PasswordAlgorithm};
+use crate::wire::{
+    AttributeType, Authenticated, ErrorCode, Key, Message, Method, PasswordAlgorithm,
+};
 use rand::Rng;
 use std::sync::Arc;
 
@@ -27,8 +34,31 @@ pub(super) struct Authorized<'m> {
     /// The name quotas go by.
     pub quota_name: Arc<str>,
     pub key: Key,
+    /// When the access token is over that the key is from.
+    pub token_ends: Option<Instant>,
+    /// The request shows a token itself.
+    pub shows_token: bool,
     /// Another server sent the client here.
     pub redirected: bool,
+}
+
+impl<'m> Authorized<'m> {
+    fn new(now: Now, verified: Verified<'m>) -> Self {
+        let token_ends = verified
+            .remaining
+            .map(|remaining| now.instant.after_seconds(remaining));
+        Authorized {
+            message: verified.request,
+            asked: Asked::signed(&verified.request, verified.key),
+            user: verified.username,
+            user_part: verified.user_part,
+            quota_name: verified.quota_name,
+            key: verified.key,
+            token_ends,
+            shows_token: token_ends.is_some(),
+            redirected: false,
+        }
+    }
 }
 
 /// Why a request is not authenticated, as the client is told.
@@ -96,8 +126,17 @@ impl Engine {
             .ok_or(Challenge::Bad(AuthFailureReason::BadAlgorithms))?;
 
         let is_our_realm = credentials.realm == self.rules().authenticator.realm().as_bytes();
-        let mut request = match self.verify(now, slot, message, &credentials, algorithm) {
-            // The key contains the realm, so another one cannot verify; only the operator learns the difference.
+        let verified = match self.access_token(message) {
+            Some(token) => self
+                .rules()
+                .authenticator
+                .verify_token(message, credentials.claimed, token, now.unix)
+                .map(|verified| Authorized::new(now, verified)),
+            None => self.verify(now, slot, message, &credentials, algorithm),
+        };
+        let mut request = match verified {
+            // A key made of a password contains the realm, so another one cannot verify; only the operator learns the
+            // difference.
             Ok(request) if is_our_realm => request,
             outcome => {
                 let reason = match outcome {
@@ -106,6 +145,10 @@ impl Engine {
                     Err(AuthFailure::MalformedName) => AuthFailureReason::MalformedUser,
                     Err(AuthFailure::Expired) => AuthFailureReason::Expired,
                     Err(AuthFailure::Algorithm) => AuthFailureReason::AlgorithmNotAllowed,
+                    Err(AuthFailure::UnknownTokenKey) => AuthFailureReason::UnknownTokenKey,
+                    Err(AuthFailure::InactiveTokenKey) => AuthFailureReason::InactiveTokenKey,
+                    Err(AuthFailure::BadToken) => AuthFailureReason::BadToken,
+                    Err(AuthFailure::TokenExpired) => AuthFailureReason::TokenExpired,
                     Err(AuthFailure::WrongPassword) | Ok(_) => AuthFailureReason::WrongPassword,
                 };
                 self.report_failure(client, &credentials.shown(), reason);
@@ -127,6 +170,14 @@ impl Engine {
             }
         }
         Ok(request)
+    }
+
+    /// The access token of a request, where it is looked at: RFC 7635 §9 has it in Allocate and Refresh only.
+    fn access_token<'m>(&self, message: &Message<'m>) -> Option<&'m [u8]> {
+        let is_for_tokens = matches!(message.method(), Method::ALLOCATE | Method::REFRESH);
+        self.rules().authenticator.third_party()?;
+        let token = message.attribute(AttributeType::ACCESS_TOKEN);
+        token.filter(|_| is_for_tokens).map(|token| token.value)
     }
 
     /// The password algorithm of a request: MD5 where it names none, else the one it chose of those that its nonce was
@@ -167,50 +218,56 @@ impl Engine {
                         && userhash(allocation.user.as_bytes(), authenticator.realm()) == *hash
                 }
             };
-            if is_owner
-                && allocation.key.as_bytes().len() == algorithm.key_length()
-                && let Some(authenticated) = message.authenticate(&allocation.key)
-            {
+            // No name and no password algorithm goes into the key of a token. Whoever has the key and gives another name
+            // is told so where owners are compared.
+            let fits = allocation.token_ends.is_some()
+                || is_owner && allocation.key.as_bytes().len() == algorithm.key_length();
+            if fits && let Some(authenticated) = message.authenticate(&allocation.key) {
                 return Ok(Authorized {
                     message: authenticated,
                     asked: Asked::signed(&authenticated, allocation.key),
-                    user: allocation.user.clone(),
+                    user: if is_owner {
+                        allocation.user.clone()
+                    } else {
+                        credentials.shown().into()
+                    },
                     user_part: allocation.user_part.clone(),
                     quota_name: allocation.user.clone(),
                     key: allocation.key,
+                    token_ends: allocation.token_ends,
+                    shows_token: false,
                     redirected: false,
                 });
             }
         }
-        let verified =
-            authenticator.verify_claim(algorithm, message, credentials.claimed, now.unix)?;
-        Ok(Authorized {
-            message: verified.request,
-            asked: Asked::signed(&verified.request, verified.key),
-            user: verified.username,
-            user_part: verified.user_part,
-            quota_name: verified.quota_name,
-            key: verified.key,
-            redirected: false,
-        })
+        authenticator
+            .verify_claim(algorithm, message, credentials.claimed, now.unix)
+            .map(|verified| Authorized::new(now, verified))
     }
 
     /// Whether a request is the allocation's user's. A renewed ephemeral credential takes the place of the one the
-    /// allocation was made with, where the rules allow it.
+    /// allocation was made with, where the rules allow it, and a new token that of the one before: its key may be another
+    /// by then, and it is the only proof there is (RFC 7635 §9).
     pub(super) fn is_owner(&mut self, slot: Slot, request: &Authorized<'_>) -> bool {
         let match_user_part = self.rules().match_user_part;
         let Some(allocation) = self.allocations.get_mut(slot as usize) else {
             return false;
         };
-        if allocation.user == request.user {
+        // The id of a token's key may be the name of a user, who is somebody else.
+        if allocation.token_ends.is_some() != request.token_ends.is_some() {
+            return false;
+        }
+        if allocation.user == request.user && !request.shows_token {
             return true;
         }
-        let is_renewed = match_user_part
-            && request.user_part.is_some()
-            && allocation.user_part == request.user_part;
+        let is_renewed = request.shows_token
+            || match_user_part
+                && request.user_part.is_some()
+                && allocation.user_part == request.user_part;
         if is_renewed {
             allocation.user = request.user.clone();
             allocation.key = request.key;
+            allocation.token_ends = request.token_ends;
         }
         is_renewed
     }
@@ -261,6 +318,9 @@ impl Engine {
         let salt = self.rng.next_u32();
         let scope = self.nonce_scope(&client.tuple);
         let nonce = self.rules().nonces.mint(self.nonce_time(now), &scope, salt);
+        // Whose nonce is stale knows it already.
+        let server_name = self.rules().authenticator.third_party();
+        let server_name = server_name.filter(|_| code == ErrorCode::Unauthenticated);
         self.fail_with(&asked, code, reply, |writer| {
             writer.attribute(AttributeType::REALM, scope.realm.as_bytes());
             let algorithms = scope.offer.password_algorithms();
@@ -268,6 +328,12 @@ impl Engine {
                 writer.attribute(AttributeType::PASSWORD_ALGORITHMS, algorithms);
             }
             writer.attribute(AttributeType::NONCE, nonce.as_bytes());
+            if let Some(server_name) = server_name {
+                writer.attribute(
+                    AttributeType::THIRD_PARTY_AUTHORIZATION,
+                    server_name.as_bytes(),
+                );
+            }
         })
     }
 

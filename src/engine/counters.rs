@@ -108,9 +108,17 @@ reasons! {
         Expired => "expired",
         /// The integrity check failed.
         WrongPassword => "wrong_password",
+        /// The key id of an access token is not known.
+        UnknownTokenKey => "unknown_token_key",
+        /// The key of an access token is not used yet, or not any more.
+        InactiveTokenKey => "inactive_token_key",
+        /// An access token that is malformed, sealed with another key or for another server.
+        BadToken => "bad_token",
+        /// An access token that is over its time, or made in the future.
+        TokenExpired => "token_expired",
         /// The nonce is old, of another client, or made up.
         StaleNonce => "stale_nonce",
-        /// The allocation belongs to another user.
+        /// The allocation belongs to another user, or to one who proved it by other means.
         WrongUser => "wrong_user",
     }
 }

@@ -67,7 +67,10 @@ impl Engine {
             Ok(request) => request,
             Err(challenge) => return self.challenge(now, client, message, &challenge, reply),
         };
-        if let Some(refused) = self.refuse_unknown(message, &request.asked, reply) {
+        let takes_tokens = self.rules().authenticator.third_party().is_some();
+        let is_understood =
+            |kind| is_understood(kind) || takes_tokens && kind == AttributeType::ACCESS_TOKEN;
+        if let Some(refused) = self.refuse_unless(is_understood, message, &request.asked, reply) {
             return refused;
         }
         if message.method() == Method::ALLOCATE {
@@ -160,17 +163,20 @@ impl Engine {
                 0
             }
             wanted => {
-                let lifetime = self.rules().lifetime(wanted);
+                let expires = now
+                    .instant
+                    .after_seconds(self.rules().lifetime(wanted))
+                    .at_most(request.token_ends);
                 if let Some(allocation) = self.allocations.get_mut(slot as usize) {
                     let wanted = |relay: &&mut Relay| {
                         family.is_none_or(|family| family == Family::of(&relay.address.local))
                     };
                     for relay in allocation.relays.iter_mut().filter(wanted) {
-                        relay.expires = now.instant.after_seconds(lifetime);
+                        relay.expires = expires;
                     }
                 }
                 self.rearm(slot, now.instant);
-                lifetime
+                expires.seconds_since(now.instant)
             }
         };
         self.succeed(&request.asked, reply, |writer| {

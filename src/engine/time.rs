@@ -42,6 +42,19 @@ impl Instant {
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+
+    /// The same in seconds, rounded up, as LIFETIME tells it: what is not over yet has more than none left.
+    #[must_use]
+    pub fn seconds_since(self, earlier: Instant) -> u32 {
+        let seconds = self.0.saturating_sub(earlier.0).div_ceil(1000);
+        u32::try_from(seconds).unwrap_or(u32::MAX)
+    }
+
+    /// This point, or the limit where that is earlier.
+    #[must_use]
+    pub fn at_most(self, limit: Option<Instant>) -> Self {
+        limit.map_or(self, |limit| self.min(limit))
+    }
 }
 
 /// Both clocks at once: protocol timers run on the monotonic one, so that setting the wall clock neither ends nor

@@ -222,6 +222,8 @@ pub struct Login {
     pub realm: String,
     pub password: String,
     pub mac: Mac,
+    /// The `mac_key` of an access token, in place of a password.
+    pub mac_key: Option<Key>,
 }
 
 impl Login {
@@ -231,10 +233,14 @@ impl Login {
             realm: REALM.into(),
             password: password.into(),
             mac: Mac::Sha1,
+            mac_key: None,
         }
     }
 
     pub fn key(&self) -> Key {
+        if let Some(key) = self.mac_key {
+            return key;
+        }
         let password = self.password.as_bytes();
         Key::long_term(PasswordAlgorithm::Md5, &self.user, &self.realm, password)
     }

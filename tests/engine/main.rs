@@ -36,4 +36,5 @@ mod reservations;
 mod retransmissions;
 mod rule_changes;
 mod tcp_relay;
+mod third_party;
 mod webrtc;

@@ -1,6 +1,8 @@
 //! The server under test and who is around it.
 
-use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, Secret, User};
+use hairpin::auth::{
+    AuthSettings, Authenticator, Credential, NonceKeys, Secret, ThirdPartySettings, User,
+};
 use hairpin::engine::{Discovery, Redirect, RelayAddress, Rules, TcpRules};
 use hairpin::policy::{Limits, PeerFilter, PeerRules};
 use std::net::{IpAddr, SocketAddr};
@@ -45,6 +47,7 @@ pub struct Setup {
     pub has_v6: bool,
     pub deny: Vec<&'static str>,
     pub secrets: Vec<&'static str>,
+    pub third_party: ThirdPartySettings,
     pub tcp: TcpRules,
     pub seed: u8,
 }
@@ -66,6 +69,7 @@ impl Default for Setup {
             has_v6: true,
             deny: Vec::new(),
             secrets: vec![SECRET],
+            third_party: ThirdPartySettings::default(),
             tcp: TcpRules::default(),
             seed: 1,
         }
@@ -102,6 +106,7 @@ impl Setup {
                 realm: self.realm.clone(),
                 users: vec![user("alice", "s3cret"), user("bob", "hunter2")],
                 secrets: self.secrets.iter().map(|s| Secret::from(*s)).collect(),
+                third_party: self.third_party.clone(),
                 ..AuthSettings::default()
             })
             .unwrap(),

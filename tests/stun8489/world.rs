@@ -86,6 +86,7 @@ impl Setup {
                     users: self.users.clone(),
                     secrets: self.secrets.iter().map(|s| Secret::from(*s)).collect(),
                     algorithms: self.algorithms.clone(),
+                    ..AuthSettings::default()
                 })
                 .unwrap(),
                 match self.nonce_key {

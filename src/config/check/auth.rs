@@ -16,7 +16,7 @@ use crate::auth::{Credential, Secret, User};
 use crate::wire::strings;
 
 /// RFC 8489, section 14.3: USERNAME is shorter than 509 bytes.
-const LONGEST_NAME: usize = 508;
+pub(super) const LONGEST_NAME: usize = 508;
 /// Whoever knows this key can make nonces, which is not much; but it must not be guessed from one.
 const SHORTEST_NONCE_KEY: usize = 16;
 /// RFC 8489, section 14.9: a realm is shorter than 128 characters, for which we take bytes.
@@ -29,10 +29,7 @@ pub(super) fn check(
     default: Auth,
     problems: &mut Problems,
 ) -> (Auth, bool) {
-    let mut sources = Sources {
-        base,
-        inline: false,
-    };
+    let mut sources = Sources::new(base);
     let auth = Auth {
         realm: realm(given.realm, default.realm, problems),
         nonce_lifetime: nonce_lifetime(given.nonce_lifetime, default.nonce_lifetime, problems),
@@ -46,17 +43,29 @@ pub(super) fn check(
         secrets: secrets(given.secrets, &mut sources, problems),
         users: users(given.user, &mut sources, problems),
     };
-    (auth, sources.inline)
+    (auth, sources.inline())
 }
 
 /// How secrets are looked up.
-struct Sources<'a> {
+pub(super) struct Sources<'a> {
     base: &'a Path,
     inline: bool,
 }
 
-impl Sources<'_> {
-    fn resolve(
+impl<'a> Sources<'a> {
+    pub(super) const fn new(base: &'a Path) -> Self {
+        Self {
+            base,
+            inline: false,
+        }
+    }
+
+    /// Whether one of them was written in the document itself.
+    pub(super) const fn inline(&self) -> bool {
+        self.inline
+    }
+
+    pub(super) fn resolve(
         &mut self,
         given: Spanned<SecretSource>,
         problems: &mut Problems,
@@ -268,7 +277,7 @@ fn check_name(given: Given<String>, user: &Range<usize>, problems: &mut Problems
     Some(name)
 }
 
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits: Vec<u8> = text
         .chars()
         .map(|c| c.to_digit(16).map(|digit| digit as u8))

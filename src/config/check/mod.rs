@@ -6,6 +6,7 @@
 mod alternates;
 mod auth;
 mod discovery;
+mod oauth;
 mod places;
 mod tls;
 
@@ -52,6 +53,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
     let redirect = document.server.redirect.clone();
     let alternates = alternates::check(document.alternate, redirect, &places, &mut problems);
     let (auth, inline_secrets) = auth::check(document.auth, base, default.auth, &mut problems);
+    let (oauth, inline_keys) = oauth::check(document.oauth, base, &mut problems);
     let tcp_relay = tcp_relay(
         document.tcp_relay,
         default.tcp_relay,
@@ -82,6 +84,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         tcp_relay,
         allocation: allocation(document.allocation, default.allocation, &mut problems),
         auth,
+        oauth,
         alternates,
         stun: to::Stun {
             classic: document.stun.classic.unwrap_or(default.stun.classic),
@@ -91,7 +94,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         log: log(document.log, default.log, &mut problems),
         metrics: places.metrics,
     };
-    (settings, inline_secrets, problems.0)
+    (settings, inline_secrets || inline_keys, problems.0)
 }
 
 /// What was found to be wrong so far.
