@@ -5,8 +5,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../fuzz/bodies/access_token.rs"]
+mod access_token;
 #[path = "../fuzz/bodies/channel_data.rs"]
 mod channel_data;
+#[path = "../fuzz/bodies/client_hello.rs"]
+mod client_hello;
 #[path = "../fuzz/bodies/message.rs"]
 mod message;
 #[path = "../fuzz/bodies/proxy_protocol.rs"]
@@ -54,6 +58,16 @@ fn the_corpus_of_the_stream_framing_target_holds() {
 #[test]
 fn the_corpus_of_the_proxy_protocol_target_holds() {
     replay("proxy_protocol", proxy_protocol::check);
+}
+
+#[test]
+fn the_corpus_of_the_access_token_target_holds() {
+    replay("access_token", access_token::check);
+}
+
+#[test]
+fn the_corpus_of_the_client_hello_target_holds() {
+    replay("client_hello", client_hello::check);
 }
 
 #[test]

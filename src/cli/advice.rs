@@ -65,6 +65,15 @@ fn credentials(settings: &Settings, advice: &mut Vec<String>) {
                 .to_owned(),
         );
     }
+    let now = u64::try_from(now()).unwrap_or(0);
+    for key in &oauth.keys {
+        if key.not_after.is_some_and(|end| end < now) {
+            advice.push(format!(
+                "key {:?} under [oauth] is over its `not_after`: no token of it is accepted",
+                key.id
+            ));
+        }
+    }
     let lacks = |user: &User, sha256: bool| match &user.credential {
         Credential::Password(_) => false,
         Credential::Keys { sha256: key, .. } if sha256 => key.is_none(),

@@ -23,7 +23,25 @@ pub struct IceServers {
 struct IceServer {
     urls: Vec<String>,
     username: String,
-    credential: String,
+    #[serde(rename = "credentialType", skip_serializing_if = "Option::is_none")]
+    credential_type: Option<&'static str>,
+    credential: Credential,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Credential {
+    Password(String),
+    Token(TokenCredential),
+}
+
+/// An access token and its key, both in base64: the RTCOAuthCredential that WebRTC's drafts had, and browsers dropped.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub(super) struct TokenCredential {
+    #[serde(rename = "macKey")]
+    pub mac_key: String,
+    #[serde(rename = "accessToken")]
+    pub access_token: String,
 }
 
 impl IceServers {
@@ -37,7 +55,20 @@ impl IceServers {
             servers: [IceServer {
                 urls,
                 username: username.into(),
-                credential: credential.into(),
+                credential_type: None,
+                credential: Credential::Password(credential.into()),
+            }],
+        }
+    }
+
+    /// The same with an access token, whose user name is the id of its key.
+    pub(super) fn with_token(urls: Vec<String>, kid: String, token: TokenCredential) -> Self {
+        Self {
+            servers: [IceServer {
+                urls,
+                username: kid,
+                credential_type: Some("oauth"),
+                credential: Credential::Token(token),
             }],
         }
     }
