@@ -577,7 +577,11 @@ fn failures_have_stable_names() {
             "expired",
             "wrong_password",
             "malformed_name",
-            "algorithm"
+            "algorithm",
+            "unknown_token_key",
+            "inactive_token_key",
+            "bad_token",
+            "token_expired",
         ]
     );
 }

@@ -41,6 +41,7 @@ fn every_setting_arrives() {
         r#"
         [oauth]
         server_name = "turn.example.org"
+        truncated_mac_keys = true
         [[oauth.key]]
         id = "new"
         secret = "{HEX}"
@@ -53,6 +54,7 @@ fn every_setting_arrives() {
         "#
     ));
     assert_eq!(settings.oauth.server_name, "turn.example.org");
+    assert!(settings.oauth.truncated_mac_keys);
     let expected = [
         TokenKey {
             id: "new".into(),

@@ -16,6 +16,9 @@ use super::secret::Secret;
 use crate::wire::Key;
 use crate::wire::integrity::userhash;
 
+/// How much of a `mac_key` coturn uses, in bytes: as much as a key made by MD5 has.
+const TRUNCATED_LENGTH: usize = 16;
+
 /// A key shared with an authorization server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenKey {
@@ -38,6 +41,9 @@ pub struct ThirdPartySettings {
     pub server_name: String,
     /// The keys; without any, third-party authorization is off.
     pub keys: Vec<TokenKey>,
+    /// Whether requests are genuine too that were signed with the first 16 bytes of a `mac_key` alone, as coturn and its
+    /// clients do. RFC 7635 knows nothing of it.
+    pub truncated_mac_keys: bool,
 }
 
 /// A key, ready to open tokens.
@@ -54,6 +60,7 @@ struct Entry {
 pub(super) struct ThirdParty {
     server_name: String,
     keys: Vec<Entry>,
+    truncated_mac_keys: bool,
     /// A key that nobody has, tried in place of one that does not exist.
     nobody: TokenCipher,
 }
@@ -79,7 +86,11 @@ pub(super) struct TokenClaim {
 impl ThirdParty {
     /// Takes over the keys; `None` where there are none. The realm is prepared already.
     pub fn new(settings: ThirdPartySettings, realm: &str) -> Result<Option<Self>, SettingsError> {
-        let ThirdPartySettings { server_name, keys } = settings;
+        let ThirdPartySettings {
+            server_name,
+            keys,
+            truncated_mac_keys,
+        } = settings;
         if keys.is_empty() {
             return Ok(None);
         }
@@ -106,6 +117,7 @@ impl ThirdParty {
         Ok(Some(Self {
             server_name,
             keys: entries,
+            truncated_mac_keys,
             nobody,
         }))
     }
@@ -113,6 +125,12 @@ impl ThirdParty {
     /// The value of THIRD-PARTY-AUTHORIZATION.
     pub fn server_name(&self) -> &str {
         &self.server_name
+    }
+
+    /// What else may have signed in a `mac_key`'s place.
+    pub fn truncated(&self, mac_key: &Key) -> Option<Key> {
+        let first = mac_key.as_bytes().get(..TRUNCATED_LENGTH)?;
+        Key::from_bytes(first).filter(|_| self.truncated_mac_keys)
     }
 
     /// Opens the token of a client.

@@ -177,6 +177,7 @@ pub(super) struct User {
 #[serde(deny_unknown_fields, default, expecting = "a table `[oauth]`")]
 pub(super) struct Oauth {
     pub server_name: Given<String>,
+    pub truncated_mac_keys: Option<bool>,
     pub key: List<OauthKey>,
 }
 

@@ -39,6 +39,7 @@ const SHOWN: &[&str] = &[
     "nonce_lifetime",
     "name",
     "server_name",
+    "truncated_mac_keys",
     "id",
     "algorithm",
     "not_before",

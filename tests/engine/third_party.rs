@@ -34,6 +34,7 @@ fn setup() -> Setup {
                 // Somebody else has a password under this name.
                 key("alice", TokenAlgorithm::Aes256Gcm, &[9; 32]),
             ],
+            truncated_mac_keys: false,
         },
         ..Setup::default()
     }
@@ -266,6 +267,38 @@ fn t_oauth_06_a_token_without_its_key_is_worth_nothing() {
     // No integrity at all is a first request.
     let reply = client.ask_unsigned(&mut world, &grant.shown(allocate()));
     assert_eq!(reply.unwrap().code(), 401);
+}
+
+/// What coturn and its clients do.
+#[test]
+fn t_oauth_08_the_first_16_bytes_of_the_key_will_do_only_where_the_rules_say_so() {
+    for truncated_mac_keys in [false, true] {
+        let mut setup = setup();
+        setup.third_party.truncated_mac_keys = truncated_mac_keys;
+        let mut world = World::with(setup);
+        let grant = grant(1);
+        let mut client = grant.client(&world, 1);
+        client.login.mac_key = Key::from_bytes(&grant.mac_key[..16]);
+        let reply = client.ask(&mut world, &grant.shown(allocate()));
+        if truncated_mac_keys {
+            assert_eq!(reply.code(), 0);
+            // Answered and gone on with in the same way.
+            assert!(reply.message().authenticate(&client.login.key()).is_some());
+            assert_eq!(client.code(&mut world, &permit(&[peer(1, 1)])), 0);
+            assert_eq!(client.code(&mut world, &grant.shown(refresh())), 0);
+        } else {
+            assert_eq!(reply.code(), 401);
+            assert_eq!(world.auth_failures, ["north wrong_password"]);
+        }
+        // With the whole key as always.
+        let mut client = grant.client(&world, 2);
+        assert_eq!(client.code(&mut world, &grant.shown(allocate())), 0);
+        for length in [15, 17, 19] {
+            let mut client = grant.client(&world, 3);
+            client.login.mac_key = Key::from_bytes(&grant.mac_key[..length]);
+            assert_eq!(client.code(&mut world, &grant.shown(allocate())), 401);
+        }
+    }
 }
 
 #[test]

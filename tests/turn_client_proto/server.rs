@@ -70,6 +70,7 @@ impl Setup<'_> {
                 users: vec![user],
                 secrets: secrets.collect(),
                 algorithms: self.algorithms.to_vec(),
+                ..AuthSettings::default()
             })
             .unwrap(),
             NonceKeys::new([1; 32], 3600),

@@ -34,6 +34,7 @@ pub(super) fn check(
     let settings = ThirdPartySettings {
         server_name: server_name(given.server_name, first, problems),
         keys: keys(given.key, &mut sources, problems),
+        truncated_mac_keys: given.truncated_mac_keys.unwrap_or(false),
     };
     (settings, sources.inline())
 }

@@ -137,6 +137,10 @@ CASES = [
     Case("uclient/tcp-relay", echoes("-T", "-l", "300", clients=2, peer=None)),
     Case("uclient/tcp-relay-ipv6", echoes("-T", "-x", "-l", "300", clients=2, at="::1", peer=None)),
     Case("uclient/tcp-relay-tls", echoes("-T", "-S", "-l", "300", "-z", "100", clients=2, peer=None)),
+    # RFC 7635, T-OAUTH-01 to -11: a token for each Allocate and each Refresh, made with one of three keys by chance. Eight
+    # clients, so that all but surely each key occurs, and refreshes with another key than the allocation's.
+    Case("uclient/access-token-udp", echoes("-c", "-J", clients=8, password="not-used"), hairpin_only=True),
+    Case("uclient/access-token-tcp", echoes("-c", "-J", "-t", clients=8, password="not-used"), hairpin_only=True),
     Case("uclient/20-clients", echoes("-c", "-z", "20", clients=20, messages=50)),
     Case("uclient/wrong-password", refused(password="not-the-password")),
     Case("uclient/unknown-user", refused(user="mallory", password="not-the-password")),

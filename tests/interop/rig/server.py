@@ -26,6 +26,12 @@ REALM = "example.org"
 RELAY_PORTS = (49152, 50151)
 # TCP with TLS and without: hairpin only.
 AUTO_PORT = 443
+# The keys that `turnutils_uclient -J` makes its access tokens with (RFC 7635); it picks one by chance for each.
+TOKEN_KEYS = [
+    ("north", "A256GCM", b"01234567890123456789012345678901"),
+    ("union", "A128GCM", b"1234567890123456"),
+    ("oldempire", "A256GCM", b"12345678901234567890123456789012"),
+]
 
 
 @dataclass
@@ -195,6 +201,9 @@ class Hairpin(Server):
         lines += ["[tcp_relay]", "enabled = true", ""]
         lines += ["[auth]", f'realm = "{REALM}"', f'secrets = ["{self.secret}"]', ""]
         lines += ["[[auth.user]]", f'name = "{self.user}"', f'password = "{self.password}"', ""]
+        lines += ["[oauth]", f'server_name = "{REALM}"', "truncated_mac_keys = true", ""]
+        for kid, algorithm, key in TOKEN_KEYS:
+            lines += ["[[oauth.key]]", f'id = "{kid}"', f'algorithm = "{algorithm}"', f'secret = "{key.hex()}"', ""]
         lines += ["[peers]", "allow = [" + ", ".join(f'"{block}"' for block in self.site.peers) + "]", ""]
         lines += ["[metrics]", f'address = "{at(*METRICS)}"', ""]
         return "\n".join(lines)
