@@ -1,6 +1,6 @@
 //! One allocation: its permissions, its channels and its deadlines. Nothing here sends or answers.
 
-use super::connections::Connections;
+use super::connections::{Connections, Holder};
 use super::outcome::{AllocationId, RelayId, Relayed, Route, Usage};
 use super::path::ClientPath;
 use super::relays::{RelayedAddress, ReservationToken};
@@ -259,6 +259,26 @@ pub(super) struct Allocation {
 }
 
 impl Allocation {
+    pub fn holder(&self) -> Holder {
+        Holder {
+            user: self.user.clone(),
+            user_part: self.user_part.clone(),
+            key: self.key,
+            token_ends: self.token_ends,
+        }
+    }
+
+    /// A new credential of the same owner takes the place of the former one.
+    pub fn renew(&mut self, user: Arc<str>, key: Key, token_ends: Option<Instant>) {
+        self.user = user;
+        self.key = key;
+        self.token_ends = token_ends;
+        let holder = self.holder();
+        for held in self.connections.iter().flat_map(|list| &list.0) {
+            held.shared.set_holder(holder.clone());
+        }
+    }
+
     /// How many permissions there would be with these added.
     pub fn permissions_with(&self, peers: impl Iterator<Item = IpAddr>) -> usize {
         let mut new: Vec<IpAddr> = peers

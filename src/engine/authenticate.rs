@@ -8,6 +8,8 @@
 //!
 //! The credentials themselves are [`crate::auth`]'s. Main type: [`Authorized`].
 
+use super::allocation::Allocation;
+use super::connections::{ConnectionId, Holder};
 use super::counters::AuthFailureReason;
 use super::outcome::AuthenticationFailed;
 use super::path::FiveTuple;
@@ -210,31 +212,35 @@ impl Engine {
         algorithm: PasswordAlgorithm,
     ) -> Result<Authorized<'m>, AuthFailure> {
         let authenticator = &self.rules().authenticator;
-        if let Some(allocation) = slot.and_then(|slot| self.allocations.get(slot as usize)) {
+        let allocation = slot.and_then(|slot| self.allocations.get(slot as usize));
+        let holder = allocation
+            .map(Allocation::holder)
+            .or_else(|| self.holder_of_connection(message));
+        if let Some(holder) = holder {
             let is_owner = match credentials.claimed {
-                Claimed::Name(name) => allocation.user.as_bytes() == name,
+                Claimed::Name(name) => holder.user.as_bytes() == name,
                 Claimed::Hash(hash) => {
                     authenticator.offer().anonymity()
-                        && userhash(allocation.user.as_bytes(), authenticator.realm()) == *hash
+                        && userhash(holder.user.as_bytes(), authenticator.realm()) == *hash
                 }
             };
             // No name and no password algorithm goes into the key of a token. Whoever has the key and gives another name
             // is told so where owners are compared.
-            let fits = allocation.token_ends.is_some()
-                || is_owner && allocation.key.as_bytes().len() == algorithm.key_length();
-            if fits && let Some(authenticated) = message.authenticate(&allocation.key) {
+            let fits = holder.token_ends.is_some()
+                || is_owner && holder.key.as_bytes().len() == algorithm.key_length();
+            if fits && let Some(authenticated) = message.authenticate(&holder.key) {
                 return Ok(Authorized {
                     message: authenticated,
-                    asked: Asked::signed(&authenticated, allocation.key),
+                    asked: Asked::signed(&authenticated, holder.key),
+                    quota_name: holder.user.clone(),
                     user: if is_owner {
-                        allocation.user.clone()
+                        holder.user
                     } else {
                         credentials.shown().into()
                     },
-                    user_part: allocation.user_part.clone(),
-                    quota_name: allocation.user.clone(),
-                    key: allocation.key,
-                    token_ends: allocation.token_ends,
+                    user_part: holder.user_part,
+                    key: holder.key,
+                    token_ends: holder.token_ends,
                     shows_token: false,
                     redirected: false,
                 });
@@ -243,6 +249,17 @@ impl Engine {
         authenticator
             .verify_claim(algorithm, message, credentials.claimed, now.unix)
             .map(|verified| Authorized::new(now, verified))
+    }
+
+    /// Of a ConnectionBind, which comes on a connection of its own and shows no token: who has the allocation, where that
+    /// is by a token. The key of it is nowhere else.
+    fn holder_of_connection(&self, message: &Message<'_>) -> Option<Holder> {
+        if message.method() != Method::CONNECTION_BIND {
+            return None;
+        }
+        let id = message.attribute(AttributeType::CONNECTION_ID)?;
+        let connection = self.tcp_connection(ConnectionId(id.connection_id().ok()?))?;
+        Some(connection.holder()).filter(|holder| holder.token_ends.is_some())
     }
 
     /// Whether a request is the allocation's user's. A renewed ephemeral credential takes the place of the one the
@@ -265,9 +282,7 @@ impl Engine {
                 && request.user_part.is_some()
                 && allocation.user_part == request.user_part;
         if is_renewed {
-            allocation.user = request.user.clone();
-            allocation.key = request.key;
-            allocation.token_ends = request.token_ends;
+            allocation.renew(request.user.clone(), request.key, request.token_ends);
         }
         is_renewed
     }

@@ -11,6 +11,7 @@
 use super::respond::Asked;
 use super::time::Instant;
 use super::timers::Slot;
+use crate::wire::Key;
 use rand::{Rng, RngExt};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -53,11 +54,23 @@ impl Stage {
     }
 }
 
+/// Whose allocation it is, and what its credential left behind.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    pub user: Arc<str>,
+    /// Of an ephemeral `expiry:user` the user, where there is one.
+    pub user_part: Option<Arc<str>>,
+    /// The key that verifies requests.
+    pub key: Key,
+    /// When the access token is over that the key is from (RFC 7635).
+    pub token_ends: Option<Instant>,
+}
+
 /// What all workers know of a connection.
 #[derive(Debug)]
 pub struct TcpConnection {
-    user: Arc<str>,
-    user_part: Option<Arc<str>>,
+    /// A new token may take the place of the former one while the client has not bound the connection yet.
+    holder: Mutex<Holder>,
     /// Where the owner has its allocation.
     pub(super) slot: Slot,
     stage: AtomicU8,
@@ -68,6 +81,19 @@ pub struct TcpConnection {
 }
 
 impl TcpConnection {
+    pub(super) fn holder(&self) -> Holder {
+        self.lock().clone()
+    }
+
+    pub(super) fn set_holder(&self, holder: Holder) {
+        *self.lock() = holder;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Holder> {
+        // It is replaced as a whole, so a poisoned lock holds a good one.
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How far it is.
     #[must_use]
     pub fn stage(&self) -> Stage {
@@ -128,14 +154,12 @@ impl TcpConnections {
     /// Makes a connection that is [`Stage::Connecting`] and picks its id.
     pub(super) fn open(
         &self,
-        user: &Arc<str>,
-        user_part: Option<&Arc<str>>,
+        holder: Holder,
         slot: Slot,
         rng: &mut impl Rng,
     ) -> (ConnectionId, Arc<TcpConnection>) {
         let connection = Arc::new(TcpConnection {
-            user: user.clone(),
-            user_part: user_part.cloned(),
+            holder: Mutex::new(holder),
             slot,
             stage: AtomicU8::new(Stage::Connecting as u8),
             bind_until: AtomicU64::new(0),
@@ -158,16 +182,15 @@ impl TcpConnections {
         self.lock().get(&id).cloned()
     }
 
-    /// Binds a waiting connection for its owner, as `is_owner` finds by the user name and the user in it; of several who
-    /// try, one succeeds.
+    /// Binds a waiting connection for its owner, as `is_owner` finds; of several who try, one succeeds.
     pub(super) fn bind(
         &self,
         id: ConnectionId,
         now: Instant,
-        is_owner: impl Fn(&str, Option<&str>) -> bool,
+        is_owner: impl Fn(&Holder) -> bool,
     ) -> Result<(), BindError> {
         let connection = self.get(id).ok_or(BindError::Unknown)?;
-        if !is_owner(&connection.user, connection.user_part.as_deref()) {
+        if !is_owner(&connection.holder()) {
             return Err(BindError::WrongUser);
         }
         let until = Instant::from_millis(connection.bind_until.load(Ordering::Acquire));

@@ -6,7 +6,7 @@
 
 use super::allocation::{Allocation, Scope};
 use super::authenticate::Authorized;
-use super::connections::{BindError, Held, Stage, TcpConnection};
+use super::connections::{BindError, Held, Holder, Stage, TcpConnection};
 use super::counters::{AuthFailureReason, ConnectionOutcome, RefusalReason};
 use super::outcome::{Bound, Connect, ConnectError, Message, RelayId};
 use super::requests::scope_of;
@@ -81,6 +81,7 @@ impl Engine {
         self.forget_closed(slot);
         let allocation = self.allocations.get_mut(slot as usize);
         let allocation = allocation.ok_or(ErrorCode::AllocationMismatch)?;
+        let holder = allocation.holder();
         let connections = allocation.connections.as_mut();
         let connections = connections.ok_or(ErrorCode::AllocationMismatch)?;
         let peer = request
@@ -118,12 +119,7 @@ impl Engine {
             return Err(ErrorCode::InsufficientCapacity);
         }
         let directory = &self.shared.connections;
-        let (id, shared) = directory.open(
-            &allocation.user,
-            allocation.user_part.as_ref(),
-            slot,
-            &mut self.rng,
-        );
+        let (id, shared) = directory.open(holder, slot, &mut self.rng);
         connections.0.push(Held {
             id,
             peer,
@@ -237,6 +233,7 @@ impl Engine {
             return Err(ConnectionOutcome::PeerDenied);
         }
         let client = allocation.client;
+        let holder = allocation.holder();
         let connections = allocation.connections.as_mut();
         let connections = connections.ok_or(ConnectionOutcome::NoPermission)?;
         if connections.0.len() >= rules.tcp.max_connections {
@@ -244,12 +241,7 @@ impl Engine {
             return Err(ConnectionOutcome::Limit);
         }
         let directory = &self.shared.connections;
-        let (id, shared) = directory.open(
-            &allocation.user,
-            allocation.user_part.as_ref(),
-            slot,
-            &mut self.rng,
-        );
+        let (id, shared) = directory.open(holder, slot, &mut self.rng);
         let deadline = now.after(BIND_TIMEOUT);
         shared.wait(deadline);
         connections.0.push(Held {
@@ -291,9 +283,11 @@ impl Engine {
         };
         let directory = &self.shared.connections;
         let match_user_part = self.rules().match_user_part;
-        let is_owner = |user: &str, part: Option<&str>| {
-            let is_renewed = match_user_part && part.is_some();
-            *request.user == *user || is_renewed && request.user_part.as_deref() == part
+        let is_owner = |holder: &Holder| {
+            let is_renewed = match_user_part && holder.user_part.is_some();
+            holder.token_ends.is_some() == request.token_ends.is_some()
+                && (request.user == holder.user
+                    || is_renewed && request.user_part == holder.user_part)
         };
         match directory.bind(id, now.instant, is_owner) {
             Ok(()) => {

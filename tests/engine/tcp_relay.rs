@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 const FAILED: Result<(), ConnectError> = Err(ConnectError::Failed);
 
-fn allocate_tcp() -> Ask {
+pub fn allocate_tcp() -> Ask {
     Ask::new(Method::ALLOCATE).raw(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0])
 }
 
@@ -18,7 +18,7 @@ fn connect(peer: SocketAddr) -> Ask {
     Ask::new(Method::CONNECT).peer(peer)
 }
 
-fn connection_bind(id: ConnectionId) -> Ask {
+pub fn connection_bind(id: ConnectionId) -> Ask {
     Ask::new(Method::CONNECTION_BIND).number(AttributeType::CONNECTION_ID, id.0)
 }
 
@@ -76,7 +76,7 @@ fn finish_connect(
 }
 
 /// Connects a peer that takes it.
-fn connected(world: &mut World, client: &mut Client, peer: SocketAddr) -> ConnectionId {
+pub fn connected(world: &mut World, client: &mut Client, peer: SocketAddr) -> ConnectionId {
     let connect = start_connect(world, client, peer);
     assert!(finish_connect(world, client, &connect, Ok(())));
     let (to, reply) = world.told.pop().expect("the Connect is answered");

@@ -1,11 +1,12 @@
 //! Credentials of an authorization server (RFC 7635): a token opens the door, and its key keeps it open.
 
 use crate::client::{Ask, Client, allocate, bind, permit, refresh};
+use crate::tcp_relay::{allocate_tcp, connected, connection_bind};
 use crate::world::{REALM, Setup, UNIX_START, World, peer};
 use hairpin::auth::{
     AccessToken, Secret, ThirdPartySettings, TokenAlgorithm, TokenCipher, TokenKey,
 };
-use hairpin::engine::CloseReason;
+use hairpin::engine::{CloseReason, TcpRules};
 use hairpin::policy::Limits;
 use hairpin::wire::integrity::userhash;
 use hairpin::wire::{AttributeType, Class, Key, Mac, Message, Method, Writer};
@@ -500,6 +501,48 @@ fn t_oauth_10_users_and_tokens_of_one_name_are_not_the_same() {
     assert_eq!(client.code(&mut world, &refresh()), 441);
     assert_eq!(client.code(&mut world, &permit(&[peer(1, 1)])), 441);
     assert_eq!(client.code(&mut world, &allocate()), 437);
+}
+
+/// RFC 6062's ConnectionBind comes on a connection of its own, to whichever worker, and shows no token.
+#[test]
+fn t_oauth_10_connections_are_bound_with_the_key_of_the_allocation() {
+    let mut world = World::with(Setup {
+        workers: 2,
+        tcp: TcpRules {
+            enabled: true,
+            max_connections: 4,
+            ..TcpRules::default()
+        },
+        ..setup()
+    });
+    let first = grant(1);
+    let mut client = world.tcp_client(1);
+    first.give(&mut client);
+    let ask = first.shown(allocate_tcp());
+    assert_eq!(client.code(&mut world, &ask), 0);
+    let one = connected(&mut world, &mut client, peer(1, 80));
+    let two = connected(&mut world, &mut client, peer(2, 80));
+
+    let mut data = world.tcp_client(2);
+    data.worker = 1;
+    assert_eq!(data.code(&mut world, &connection_bind(one)), 441, "alice");
+    grant(2).give(&mut data);
+    assert_eq!(data.code(&mut world, &connection_bind(one)), 401);
+    first.give(&mut data);
+    data.login.user = "union".into();
+    assert_eq!(data.code(&mut world, &connection_bind(one)), 441);
+    first.give(&mut data);
+    assert_eq!(data.code(&mut world, &connection_bind(one)), 0);
+
+    // A new token before the other one is bound.
+    let second = Grant::new("union", 3, UNIX_START, 3600);
+    second.give(&mut client);
+    assert_eq!(client.code(&mut world, &second.shown(refresh())), 0);
+    let mut data = world.tcp_client(3);
+    first.give(&mut data);
+    assert_eq!(data.code(&mut world, &connection_bind(two)), 401);
+    second.give(&mut data);
+    assert_eq!(data.code(&mut world, &connection_bind(two)), 0);
 }
 
 #[test]
