@@ -4,7 +4,7 @@
 //! The ids are known to all workers, since a client's ConnectionBind arrives on a new connection, which the system may
 //! give to any of them. What all may change of a connection is its [`Stage`] and its byte counts, both atomic, so the
 //! binding of one worker and the deadline of another cannot both win, and whoever ends a connection tells nobody: the
-//! others see it when they look. Nothing here opens or closes a socket.
+//! others see it when they look. Whose it is only the allocation's worker changes. Nothing here opens or closes a socket.
 //!
 //! Main types: [`TcpConnections`], [`TcpConnection`].
 
