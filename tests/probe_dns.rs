@@ -202,6 +202,7 @@ fn turn_server() -> (Server, [u16; 2]) {
             users: vec![user],
             secrets: Vec::new(),
             algorithms: vec![PasswordAlgorithm::Md5],
+            ..AuthSettings::default()
         })
         .unwrap(),
         NonceKeys::new([1; 32], 3600),
