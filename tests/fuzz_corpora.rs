@@ -13,6 +13,8 @@ mod channel_data;
 mod client_hello;
 #[path = "../fuzz/bodies/message.rs"]
 mod message;
+#[path = "../fuzz/bodies/mobility_ticket.rs"]
+mod mobility_ticket;
 #[path = "../fuzz/bodies/proxy_protocol.rs"]
 mod proxy_protocol;
 #[path = "../fuzz/bodies/stream_framing.rs"]
@@ -53,6 +55,11 @@ fn the_corpus_of_the_channel_data_target_holds() {
 #[test]
 fn the_corpus_of_the_stream_framing_target_holds() {
     replay("stream_framing", stream_framing::check);
+}
+
+#[test]
+fn the_corpus_of_the_mobility_ticket_target_holds() {
+    replay("mobility_ticket", mobility_ticket::check);
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Host {
             quotas: Quotas::new(Limits::default()),
             relays: Arc::new(RelayPool::new(&[relay], first..=first + 99, Duration::ZERO)),
             connections: Arc::default(),
+            mobile: Arc::default(),
         };
         let address = SocketAddr::new(host, 0);
         let settings = NetSettings {

@@ -5,12 +5,13 @@
 //! and random numbers are passed in.
 //!
 //! Its main types are [`NonceKeys`], which makes and checks nonces without remembering them, [`Offer`], what a challenge
-//! tells a client it may use, and [`Authenticator`], which finds out whose request it is: by users and shared secrets of
-//! its own, or by an [`AccessToken`] of somebody else's.
+//! tells a client it may use, [`Authenticator`], which finds out whose request it is, by users and shared secrets of its
+//! own or by an [`AccessToken`] of somebody else's, and [`TicketKey`], which seals the tickets of clients that move.
 
 mod access_token;
 mod authenticator;
 mod ephemeral;
+mod mobility_ticket;
 mod nonce;
 mod offer;
 pub mod secret;
@@ -22,6 +23,7 @@ pub use authenticator::{
     AuthFailure, AuthSettings, Authenticator, Claimed, SettingsError, Verified,
 };
 pub use ephemeral::{SigningAlgorithm, mint_ephemeral, mint_ephemeral_with};
+pub use mobility_ticket::{MobilityTicket, SealedTicket, TicketKey};
 pub use nonce::{Nonce, NonceKeys, NonceScope, NonceVerdict};
 pub use offer::Offer;
 pub use secret::Secret;

@@ -4,9 +4,9 @@ use super::advice::{Surroundings, advice};
 use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs};
 use crate::admin;
-use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, mint_ephemeral};
+use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, TicketKey, mint_ephemeral};
 use crate::config::{Certificate, Listener, PasswordAlgorithm, Settings, Transport};
-use crate::engine::{self, RelayPool, Rules, Shared, TcpConnections, TcpRules};
+use crate::engine::{self, MobileAllocations, RelayPool, Rules, Shared, TcpConnections, TcpRules};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
 use crate::net::dtls::{Dtls, DtlsError, DtlsSettings};
@@ -178,6 +178,7 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
             denied_ports: settings.tcp_relay.denied_ports.clone(),
             max_connections: settings.tcp_relay.connections_per_allocation as usize,
         },
+        mobility: mobility(settings)?,
         software: settings.server.software.clone().unwrap_or_default(),
         discovery: discovery(settings, relays),
     };
@@ -203,7 +204,18 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
             settings.relay.quarantine,
         )),
         connections: Arc::<TcpConnections>::default(),
+        mobile: Arc::<MobileAllocations>::default(),
     })
+}
+
+/// A new key at each start: the allocations that tickets are for do not outlive the process either.
+fn mobility(settings: &Settings) -> Result<Option<TicketKey>, Failure> {
+    if !settings.allocation.mobility {
+        return Ok(None);
+    }
+    let key = TicketKey::new(random_seed().map_err(fatal)?);
+    let key = key.ok_or_else(|| Failure::new("AES-256-GCM-SIV, for tickets, is not to be had"))?;
+    Ok(Some(key))
 }
 
 /// Where clients are sent; never to this very server.

@@ -150,6 +150,7 @@ pub(super) struct Allocation {
     pub default_lifetime: Given<Read<Duration>>,
     pub max_lifetime: Given<Read<Duration>>,
     pub rfc5766_channels: Option<bool>,
+    pub mobility: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]

@@ -35,6 +35,7 @@ const SHOWN: &[&str] = &[
     "default_lifetime",
     "max_lifetime",
     "rfc5766_channels",
+    "mobility",
     "realm",
     "nonce_lifetime",
     "name",

@@ -341,6 +341,8 @@ pub struct Allocation {
     pub max_lifetime: Duration,
     /// Whether channel numbers that RFC 5766 allowed and RFC 8656 reserves are accepted.
     pub rfc5766_channels: bool,
+    /// Whether clients may take their allocations along to other addresses (RFC 8016).
+    pub mobility: bool,
 }
 
 /// `[auth]`: who may relay.
@@ -527,6 +529,7 @@ impl Default for Settings {
                 default_lifetime: Duration::from_secs(600),
                 max_lifetime: Duration::from_secs(3600),
                 rfc5766_channels: false,
+                mobility: false,
             },
             auth: Auth {
                 realm: "hairpin".to_owned(),

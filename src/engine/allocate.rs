@@ -37,6 +37,7 @@ pub(super) struct Pending {
     user_part: Option<Arc<str>>,
     key: Key,
     token_ends: Option<Instant>,
+    is_mobile: bool,
     lifetime: u32,
     protocol: RelayProtocol,
     wish: PortWish,
@@ -223,6 +224,7 @@ impl Engine {
             client.tuple.transport(),
             self.rules().tcp.enabled,
         )?;
+        let is_mobile = self.wants_mobility(&request.message, wanted.protocol)?;
         // Don't Fragment of an IPv4 client's packets is not seen here, so it cannot be translated (RFC 8656 §3.7).
         let translates = client.tuple.client().is_ipv4() && !client.tuple.transport().is_stream();
         if wanted.dont_fragment
@@ -271,6 +273,7 @@ impl Engine {
             user_part: request.user_part.clone(),
             key: request.key,
             token_ends: request.token_ends,
+            is_mobile,
             lifetime: self.rules().lifetime(wanted.lifetime),
             protocol: wanted.protocol,
             wish,
@@ -330,7 +333,7 @@ impl Engine {
         })
     }
 
-    fn refuse_quota(&self, exceeded: QuotaExceeded) -> ErrorCode {
+    pub(super) fn refuse_quota(&self, exceeded: QuotaExceeded) -> ErrorCode {
         let (reason, code) = match exceeded {
             QuotaExceeded::User => (RefusalReason::UserQuota, ErrorCode::AllocationQuotaReached),
             QuotaExceeded::Source => (
@@ -421,6 +424,8 @@ impl Engine {
             });
         }
         let id = AllocationId(u64::from_be_bytes(self.random()));
+        let mobile = pending.is_mobile.then(|| self.first_ticket(id)).flatten();
+        let is_mobile = mobile.is_some();
         let slot = self.allocations.insert(Allocation {
             id,
             client: pending.client,
@@ -439,8 +444,12 @@ impl Engine {
             connections: (pending.protocol == RelayProtocol::Tcp).then(Box::<Connections>::default),
             usage: Usage::default(),
             icmp: (0, 0),
-            _lease: pending.lease,
+            mobile,
+            lease: pending.lease,
         }) as Slot;
+        if is_mobile {
+            self.enter_mobile(id, slot);
+        }
         for opening in pending.opened.iter().flatten() {
             if let Some(relay) = self.relays.get_mut(opening.relay.0 as usize) {
                 *relay = slot;
@@ -454,13 +463,7 @@ impl Engine {
                 },
             );
         }
-        let hash = self.hasher.hash_one(pending.client.tuple);
-        let (allocations, hasher) = (&self.allocations, &self.hasher);
-        self.by_tuple.insert_unique(hash, slot, |slot| {
-            allocations
-                .get(*slot as usize)
-                .map_or(0, |a| hasher.hash_one(a.client.tuple))
-        });
+        self.link(slot);
         self.timers.arm(expires, slot);
         self.counters.allocations_opened.add(1);
         self.events.push_back(Event::Opened(Box::new(Opened {
@@ -495,10 +498,13 @@ fn describe(writer: &mut Writer<'_>, allocation: &Allocation, now: Now) {
     if let Some(token) = allocation.reservation {
         writer.attribute(AttributeType::RESERVATION_TOKEN, &token);
     }
+    if let Some(mobile) = &allocation.mobile {
+        writer.attribute(AttributeType::MOBILITY_TICKET, mobile.ticket.as_bytes());
+    }
 }
 
 /// Teredo and 6to4 clients may not allocate (RFC 8656 §21.4).
-fn is_transition_address(ip: IpAddr) -> bool {
+pub(super) fn is_transition_address(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(_) => false,
         IpAddr::V6(ip) => matches!(ip.segments(), [0x2002, ..] | [0x2001, 0, ..]),

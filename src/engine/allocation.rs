@@ -1,6 +1,7 @@
 //! One allocation: its permissions, its channels and its deadlines. Nothing here sends or answers.
 
 use super::connections::{Connections, Holder};
+use super::mobility::Mobile;
 use super::outcome::{AllocationId, RelayId, Relayed, Route, Usage};
 use super::path::ClientPath;
 use super::relays::{RelayedAddress, ReservationToken};
@@ -254,8 +255,10 @@ pub(super) struct Allocation {
     pub usage: Usage,
     /// The second in which ICMP errors were relayed last, and how many.
     pub icmp: (u64, u8),
+    /// Of an allocation that can move.
+    pub mobile: Option<Box<Mobile>>,
     /// Gives the quotas back when the allocation is dropped, whichever way it ends.
-    pub _lease: Lease,
+    pub lease: Lease,
 }
 
 impl Allocation {
@@ -277,6 +280,12 @@ impl Allocation {
         for held in self.connections.iter().flat_map(|list| &list.0) {
             held.shared.set_holder(holder.clone());
         }
+    }
+
+    /// Whether its client's connection closed, and it waits for the client to come back on another path.
+    #[inline]
+    pub fn is_away(&self) -> bool {
+        self.mobile.as_ref().is_some_and(|mobile| mobile.is_away)
     }
 
     /// How many permissions there would be with these added.
@@ -368,11 +377,12 @@ impl Allocation {
 
     /// Says which channels became usable or stopped being so since the last call.
     pub fn sync_routes(&mut self, now: Instant, mut changed: impl FnMut(RouteChange)) {
+        let is_here = !self.is_away();
         for place in 0..self.channels.by_number.len() {
             let Some(channel) = self.channels.by_number.get_mut(place) else {
                 return;
             };
-            let usable = channel.is_bound(now) && channel.is_permitted(now);
+            let usable = is_here && channel.is_bound(now) && channel.is_permitted(now);
             if usable == channel.routed {
                 continue;
             }
@@ -383,6 +393,18 @@ impl Allocation {
             } else {
                 RouteChange::Removed(self.route(&channel))
             });
+        }
+    }
+
+    /// Takes back what was said of routes, which may be said anew of another path.
+    pub fn unroute(&mut self, mut changed: impl FnMut(RouteChange)) {
+        for place in 0..self.channels.by_number.len() {
+            if let Some(channel) = self.channels.by_number.get_mut(place)
+                && std::mem::replace(&mut channel.routed, false)
+            {
+                let channel = *channel;
+                changed(RouteChange::Removed(self.route(&channel)));
+            }
         }
     }
 

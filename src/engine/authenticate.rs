@@ -45,6 +45,15 @@ pub(super) struct Authorized<'m> {
 }
 
 impl<'m> Authorized<'m> {
+    pub fn holder(&self) -> Holder {
+        Holder {
+            user: self.user.clone(),
+            user_part: self.user_part.clone(),
+            key: self.key,
+            token_ends: self.token_ends,
+        }
+    }
+
     fn new(now: Now, verified: Verified<'m>) -> Self {
         let token_ends = verified
             .remaining
@@ -134,7 +143,7 @@ impl Engine {
                 .authenticator
                 .verify_token(message, credentials.claimed, token, now.unix)
                 .map(|verified| Authorized::new(now, verified)),
-            None => self.verify(now, slot, message, &credentials, algorithm),
+            None => self.verify(now, client, slot, message, &credentials, algorithm),
         };
         let mut request = match verified {
             // A key made of a password contains the realm, so another one cannot verify; only the operator learns the
@@ -206,6 +215,7 @@ impl Engine {
     fn verify<'m>(
         &self,
         now: Now,
+        client: &ClientPath,
         slot: Option<Slot>,
         message: &Message<'m>,
         credentials: &Credentials<'_>,
@@ -215,7 +225,8 @@ impl Engine {
         let allocation = slot.and_then(|slot| self.allocations.get(slot as usize));
         let holder = allocation
             .map(Allocation::holder)
-            .or_else(|| self.holder_of_connection(message));
+            .or_else(|| self.holder_of_connection(message))
+            .or_else(|| self.paths.token_holder(&client.tuple).cloned());
         if let Some(holder) = holder {
             let is_owner = match credentials.claimed {
                 Claimed::Name(name) => holder.user.as_bytes() == name,
@@ -266,23 +277,32 @@ impl Engine {
     /// allocation was made with, where the rules allow it, and a new token that of the one before: its key may be another
     /// by then, and it is the only proof there is (RFC 7635 §9).
     pub(super) fn is_owner(&mut self, slot: Slot, request: &Authorized<'_>) -> bool {
+        self.owns(slot, &request.holder(), request.shows_token)
+    }
+
+    /// The same of whoever proved to be this holder. `may_renew_token` says that a new token will do; where it does not,
+    /// only the key of the allocation's own proves whose it is, since the id of a token's key is everybody's.
+    pub(super) fn owns(&mut self, slot: Slot, holder: &Holder, may_renew_token: bool) -> bool {
         let match_user_part = self.rules().match_user_part;
         let Some(allocation) = self.allocations.get_mut(slot as usize) else {
             return false;
         };
         // The id of a token's key may be the name of a user, who is somebody else.
-        if allocation.token_ends.is_some() != request.token_ends.is_some() {
+        if allocation.token_ends.is_some() != holder.token_ends.is_some() {
             return false;
         }
-        if allocation.user == request.user && !request.shows_token {
+        if allocation.user == holder.user
+            && !may_renew_token
+            && (holder.token_ends.is_none() || allocation.key == holder.key)
+        {
             return true;
         }
-        let is_renewed = request.shows_token
+        let is_renewed = may_renew_token
             || match_user_part
-                && request.user_part.is_some()
-                && allocation.user_part == request.user_part;
+                && holder.user_part.is_some()
+                && allocation.user_part == holder.user_part;
         if is_renewed {
-            allocation.renew(request.user.clone(), request.key, request.token_ends);
+            allocation.renew(holder.user.clone(), holder.key, holder.token_ends);
         }
         is_renewed
     }

@@ -67,6 +67,8 @@ reasons! {
         UnknownAttribute => "unknown_attribute",
         /// A payload that does not fit one datagram with its framing.
         TooLarge => "too_large",
+        /// To the client of a mobile allocation whose connection closed, and who has not come back.
+        ClientAway => "client_away",
         /// For a relayed address that was given up meanwhile.
         StaleRelay => "stale_relay",
         /// The operating system would not send it.
@@ -279,7 +281,9 @@ pub struct Counters {
     pub challenges: Counter,
     /// Allocations created.
     pub allocations_opened: Counter,
-    /// Allocations ended; with the above this gives the number alive.
+    /// Allocations that went to another 5-tuple (RFC 8016), counted where they went to.
+    pub allocations_moved: Counter,
+    /// Allocations ended; with those created this gives the number alive.
     pub allocations_closed: Counter,
     /// Relayed from clients to peers, hairpins included.
     pub to_peers: Traffic,

@@ -2,6 +2,7 @@
 
 use super::allocation::{Allocation, Scope};
 use super::counters::DropReason;
+use super::letters::FirstUse;
 use super::outcome::{Delivery, Header, IcmpError, RelayId, ToClient, ToWorker};
 use super::requests::is_understood;
 use super::timers::Slot;
@@ -33,10 +34,11 @@ impl Engine {
     #[inline]
     pub(super) fn channel_data(
         &mut self,
-        now: Instant,
+        clocks: Now,
         client: &ClientPath,
         frame: &[u8],
     ) -> Outcome {
+        let now = clocks.instant;
         let Some((number, payload)) = channel_data::parse_in(self.rules().channels, frame) else {
             return self.drop(DropReason::Malformed);
         };
@@ -44,7 +46,11 @@ impl Engine {
             .find(&client.tuple)
             .and_then(|slot| Some((slot, self.allocations.get(slot as usize)?)))
         else {
-            return self.drop(DropReason::NoAllocation);
+            return match self.first_use(clocks, client, frame) {
+                FirstUse::Here(_) => self.channel_data(clocks, client, frame),
+                FirstUse::Held => Outcome::Nothing,
+                FirstUse::Unknown => self.drop(DropReason::NoAllocation),
+            };
         };
         match allocation.channels.by_number(number) {
             Some(channel) if channel.is_bound(now) => {
@@ -60,12 +66,19 @@ impl Engine {
 
     pub(super) fn send_indication(
         &mut self,
-        now: Instant,
+        clocks: Now,
         client: &ClientPath,
         message: &Message<'_>,
+        input: &[u8],
     ) -> Outcome {
-        let Some(slot) = self.find_live(&client.tuple, now) else {
-            return self.drop(DropReason::NoAllocation);
+        let now = clocks.instant;
+        let slot = match self.find_live(&client.tuple, now) {
+            Some(slot) => slot,
+            None => match self.first_use(clocks, client, input) {
+                FirstUse::Here(slot) => slot,
+                FirstUse::Held => return Outcome::Nothing,
+                FirstUse::Unknown => return self.drop(DropReason::NoAllocation),
+            },
         };
         let (mut peer, mut data, mut dont_fragment) = (None, None, false);
         for attribute in message.attributes() {
@@ -201,6 +214,9 @@ impl Engine {
         if allocation.permissions.get(peer.ip(), now).is_none() {
             return self.drop(DropReason::NoPermission);
         }
+        if allocation.is_away() {
+            return self.drop(DropReason::ClientAway);
+        }
         let second = now.as_millis() / 1000;
         let (last, count) = allocation.icmp;
         let count = if last == second { count } else { 0 };
@@ -289,6 +305,9 @@ impl Engine {
             None => return self.drop(DropReason::NoPermission),
         }
 
+        if allocation.is_away() {
+            return self.drop(DropReason::ClientAway);
+        }
         let tuple = allocation.client.tuple;
         let is_stream = tuple.transport().is_stream();
         let mut bytes = [0; Header::MAX_LENGTH];

@@ -14,8 +14,9 @@
 //!
 //! Its parts: `requests` answers, once `authenticate` has found out who asks, [`binding`] tells clients where they are,
 //! `allocate` makes allocations, `redirect` sends clients elsewhere, `classic` speaks to clients from before RFC 5389,
-//! `data` relays, [`tcp_relay`] connects clients and peers over TCP, [`relays`] knows the ports of the whole server,
-//! [`counters`] is what operators see.
+//! `data` relays, `mobility` follows clients to other addresses and [`letters`] takes their allocations along to other
+//! workers, [`tcp_relay`] connects clients and peers over TCP, [`relays`] knows the ports of the whole server, [`counters`]
+//! is what operators see.
 
 #![deny(clippy::indexing_slicing)]
 
@@ -27,6 +28,8 @@ mod classic;
 pub mod connections;
 pub mod counters;
 mod data;
+pub mod letters;
+mod mobility;
 pub mod outcome;
 pub mod path;
 mod redirect;
@@ -41,10 +44,12 @@ pub use allocation::{CHANNEL_LIFETIME, PERMISSION_LIFETIME};
 pub use binding::{Discovery, Site};
 pub use connections::{ConnectionId, TcpConnection, TcpConnections};
 pub use counters::Counters;
+pub use letters::Letter;
+pub use mobility::MobileAllocations;
 pub use outcome::{
-    AllocationId, Bound, CloseReason, Closed, Connect, ConnectError, Delivery, Event, Header,
-    IcmpError, Message, OpenRelay, Opened, Outcome, RelayError, RelayId, RelayProtocol, Route,
-    Ticket, ToClient, ToWorker, Usage, WorkerId,
+    AllocationId, Arrived, Bound, CloseReason, Closed, Connect, ConnectError, Delivery, Event,
+    Header, IcmpError, Message, Moved, OpenRelay, Opened, Outcome, RelayError, RelayId,
+    RelayProtocol, Route, Ticket, ToClient, ToWorker, Usage, WorkerId,
 };
 pub use path::{ClientPath, FiveTuple, Link, Transport};
 pub use redirect::{Alternate, Redirect};
@@ -52,7 +57,7 @@ pub use relays::{RelayAddress, RelayPool, RelayedAddress};
 pub use tcp_relay::TcpRules;
 pub use time::{Instant, Now};
 
-use crate::auth::{Authenticator, NonceKeys};
+use crate::auth::{Authenticator, NonceKeys, TicketKey};
 use crate::policy::{Limits, PeerFilter, Quotas};
 use crate::wire::ChannelRange;
 use crate::wire::attribute::Family;
@@ -63,7 +68,7 @@ use hashbrown::HashTable;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tcp_relay::end_connections;
 use timers::{Slot, Timers};
@@ -99,6 +104,8 @@ pub struct Rules {
     pub channels: ChannelRange,
     /// TCP allocations.
     pub tcp: TcpRules,
+    /// What tickets of allocations that can move are sealed with; `None` where they cannot (RFC 8016).
+    pub mobility: Option<TicketKey>,
     /// The value of SOFTWARE in answers to authenticated requests; empty for none.
     pub software: String,
     /// Where NAT behaviour discovery is offered.
@@ -123,6 +130,7 @@ impl Rules {
             max_channels: 256,
             channels: ChannelRange::Rfc8656,
             tcp: TcpRules::default(),
+            mobility: None,
             software: String::new(),
         }
     }
@@ -139,6 +147,8 @@ pub struct Shared {
     pub relays: Arc<RelayPool>,
     /// The TCP connections between relays and peers.
     pub connections: Arc<TcpConnections>,
+    /// Which worker has which of the allocations that can move.
+    pub mobile: Arc<MobileAllocations>,
 }
 
 impl Shared {
@@ -150,6 +160,7 @@ impl Shared {
             quotas: Quotas::new(limits),
             relays: Arc::new(relays),
             connections: Arc::default(),
+            mobile: Arc::default(),
         }
     }
 }
@@ -168,6 +179,10 @@ pub struct Engine {
     pending: Slab<allocate::Pending>,
     timers: Timers,
     events: VecDeque<Event>,
+    /// The allocations that can move.
+    mobile: HashMap<AllocationId, Slot>,
+    /// Where such allocations may move to.
+    paths: letters::Paths,
 }
 
 impl Engine {
@@ -194,6 +209,8 @@ impl Engine {
             pending: Slab::new(),
             timers: Timers::default(),
             events: VecDeque::new(),
+            mobile: HashMap::new(),
+            paths: letters::Paths::default(),
         }
     }
 
@@ -224,17 +241,18 @@ impl Engine {
         match input.first() {
             Some(0..=3) => self.stun(now, client, input, reply),
             Some(byte) if self.rules().channels.has_first_byte(*byte) => {
-                self.channel_data(now.instant, client, input)
+                self.channel_data(now, client, input)
             }
             _ => self.drop(DropReason::NotStun),
         }
     }
 
-    /// Forgets a client whose connection closed.
+    /// Forgets a client whose connection closed, with its allocation unless that can move.
     pub fn client_gone(&mut self, now: Now, client: &FiveTuple) {
         if let Some(slot) = self.find(client) {
-            self.close(slot, now.instant, CloseReason::Disconnected);
+            self.old_path_closed(now, slot);
         }
+        self.new_path_closed(client);
     }
 
     /// What to do or to tell besides outcomes, oldest first.
@@ -280,9 +298,9 @@ impl Engine {
 
     /// Ends every allocation.
     pub fn shut_down(&mut self, now: Now) {
-        let slots: Vec<Slot> = self.by_tuple.iter().copied().collect();
+        let slots: Vec<usize> = self.allocations.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
-            self.close(slot, now.instant, CloseReason::Shutdown);
+            self.close(slot as Slot, now.instant, CloseReason::Shutdown);
         }
     }
 
@@ -292,16 +310,22 @@ impl Engine {
         self.rules().channels
     }
 
-    /// Whether a client has an allocation, over or not.
+    /// Whether a client has an allocation, over or not, or one may come to it.
     #[must_use]
     pub fn has_allocation(&self, client: &FiveTuple) -> bool {
-        self.find(client).is_some()
+        self.find(client).is_some() || self.paths.is_allowed(client)
     }
 
     /// How many allocations there are.
     #[must_use]
     pub fn allocation_count(&self) -> usize {
         self.allocations.len()
+    }
+
+    /// How many 5-tuples wait for an allocation to come to them (RFC 8016).
+    #[must_use]
+    pub fn waiting_paths(&self) -> usize {
+        self.paths.len()
     }
 
     /// What this engine counts.
@@ -361,24 +385,59 @@ impl Engine {
         }
     }
 
-    /// Ends an allocation: the one way out for all of them.
-    fn close(&mut self, slot: Slot, now: Instant, reason: CloseReason) {
-        let Some(mut allocation) = self.allocations.try_remove(slot as usize) else {
+    /// Enters an allocation under its 5-tuple.
+    fn link(&mut self, slot: Slot) {
+        let Some(allocation) = self.allocations.get(slot as usize) else {
             return;
         };
         let hash = self.hasher.hash_one(allocation.client.tuple);
+        let (allocations, hasher) = (&self.allocations, &self.hasher);
+        self.by_tuple.insert_unique(hash, slot, |slot| {
+            allocations
+                .get(*slot as usize)
+                .map_or(0, |a| hasher.hash_one(a.client.tuple))
+        });
+    }
+
+    /// Takes an allocation away from its 5-tuple.
+    fn unlink(&mut self, tuple: &FiveTuple, slot: Slot) {
+        let hash = self.hasher.hash_one(tuple);
         if let Ok(entry) = self.by_tuple.find_entry(hash, |other| *other == slot) {
             entry.remove();
         }
-        let removed = allocation.routes().map(Event::RouteRemoved);
-        self.events.extend(removed);
-        end_connections(&mut allocation, |_| true, &self.shared, &mut self.events);
+    }
+
+    fn unroute(&mut self, slot: Slot) {
+        let events = &mut self.events;
+        if let Some(allocation) = self.allocations.get_mut(slot as usize) {
+            allocation.unroute(|change| events.push_back(change.into()));
+        }
+    }
+
+    fn sweep_timers(&mut self) {
         let allocations = &self.allocations;
         self.timers.sweep(allocations.len(), |at, slot| {
             allocations
                 .get(slot as usize)
                 .is_some_and(|a| a.timer == at)
         });
+    }
+
+    /// Ends an allocation: the one way out for all of them.
+    fn close(&mut self, slot: Slot, now: Instant, reason: CloseReason) {
+        let Some(mut allocation) = self.allocations.try_remove(slot as usize) else {
+            return;
+        };
+        if !allocation.is_away() {
+            self.unlink(&allocation.client.tuple, slot);
+        }
+        if let Some(mut mobile) = allocation.mobile.take() {
+            self.leave_mobile(allocation.id, &mut mobile);
+        }
+        let removed = allocation.routes().map(Event::RouteRemoved);
+        self.events.extend(removed);
+        end_connections(&mut allocation, |_| true, &self.shared, &mut self.events);
+        self.sweep_timers();
         for relay in allocation.relays.iter() {
             self.give_up(relay, now);
         }

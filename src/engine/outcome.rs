@@ -1,6 +1,7 @@
 //! What the engine hands out: an [`Outcome`] for each input, and [`Event`]s beside it. All are plain values.
 
 use super::connections::ConnectionId;
+use super::letters::Letter;
 use super::path::{ClientPath, FiveTuple, Link};
 use super::relays::RelayedAddress;
 use crate::wire::ChannelNumber;
@@ -230,7 +231,7 @@ pub struct Message {
 }
 
 /// Something to do or to tell besides the outcome. Events are to be handled before the outcome they came with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Event {
     /// The relay's socket is to be closed.
     CloseRelay(RelayId),
@@ -247,6 +248,10 @@ pub enum Event {
     CloseConnection(ConnectionId),
     /// A message is to be sent.
     Tell(Box<Message>),
+    /// A letter for another worker, with the sockets of [`Letter::relays`], which are that worker's from here on.
+    Letter(Letter),
+    /// An allocation went to another 5-tuple, and perhaps to this worker.
+    Moved(Box<Moved>),
     /// An allocation was created.
     Opened(Box<Opened>),
     /// An allocation ended.
@@ -307,6 +312,28 @@ pub struct Opened {
     pub relayed: Relayed,
     /// Its first lifetime.
     pub lifetime: Duration,
+}
+
+/// An allocation that went to another 5-tuple.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// Its name.
+    pub id: AllocationId,
+    /// The user name of the credential.
+    pub user: Arc<str>,
+    /// The 5-tuple it had.
+    pub from: FiveTuple,
+    /// The client's new path.
+    pub to: ClientPath,
+}
+
+/// What came with a letter.
+#[derive(Debug, Default)]
+pub struct Arrived {
+    /// What the relays are called here whose sockets came along, in the order of those.
+    pub relays: Vec<RelayId>,
+    /// What clients sent before their allocation was here, for [`super::Engine::from_client`].
+    pub frames: Vec<Message>,
 }
 
 /// What passed through an allocation. Bytes are of payload, without framing.

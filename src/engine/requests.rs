@@ -3,12 +3,15 @@
 use super::allocation::{Relay, Scope};
 use super::authenticate::Authorized;
 use super::counters::{AuthFailureReason, DropReason, RefusalReason};
+use super::letters::FirstUse;
 use super::respond::Asked;
 use super::timers::Slot;
 use super::{ClientPath, CloseReason, Engine, Instant, Now, Outcome};
 use crate::policy::{Rule, Verdict};
 use crate::wire::attribute::{Family, Malformed};
-use crate::wire::{AttributeType, ChannelNumber, Class, ErrorCode, Message, Method, ParseError};
+use crate::wire::{
+    AttributeType, Authenticated, ChannelNumber, Class, ErrorCode, Message, Method, ParseError,
+};
 use std::net::{IpAddr, SocketAddr};
 
 impl Engine {
@@ -42,12 +45,10 @@ impl Engine {
                 if method == Method::BINDING {
                     self.binding(client, &message, reply)
                 } else {
-                    self.authenticated_request(now, client, &message, reply)
+                    self.authenticated_request(now, client, &message, input, reply)
                 }
             }
-            (Method::SEND, Class::Indication) => {
-                self.send_indication(now.instant, client, &message)
-            }
+            (Method::SEND, Class::Indication) => self.send_indication(now, client, &message, input),
             // A keep-alive.
             (Method::BINDING, Class::Indication) => Outcome::Nothing,
             (_, Class::Success | Class::Error) => self.drop(DropReason::UnexpectedResponse),
@@ -60,6 +61,7 @@ impl Engine {
         now: Now,
         client: &ClientPath,
         message: &Message<'_>,
+        input: &[u8],
         reply: &mut [u8],
     ) -> Outcome {
         let slot = self.find_live(&client.tuple, now.instant);
@@ -73,12 +75,33 @@ impl Engine {
         if let Some(refused) = self.refuse_unless(is_understood, message, &request.asked, reply) {
             return refused;
         }
-        if message.method() == Method::ALLOCATE {
-            return self.allocate(now, client, slot, &request, reply);
+        // A 5-tuple that waits for its allocation counts as one that has it.
+        let is_taken = slot.is_some() || self.paths.allocation_of(&client.tuple).is_some();
+        match message.method() {
+            Method::ALLOCATE if slot.is_some() || !is_taken => {
+                return self.allocate(now, client, slot, &request, reply);
+            }
+            Method::ALLOCATE => {
+                return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
+            }
+            Method::CONNECTION_BIND => {
+                return self.connection_bind(now, client, is_taken, &request, reply);
+            }
+            _ => {}
         }
-        if message.method() == Method::CONNECTION_BIND {
-            return self.connection_bind(now, client, slot.is_some(), &request, reply);
+        if message.method() == Method::REFRESH
+            && let Some(ticket) = request.message.attribute(AttributeType::MOBILITY_TICKET)
+        {
+            return self.refresh_with_ticket(now, client, slot, &request, ticket.value, reply);
         }
+        let slot = match slot {
+            None if is_taken => match self.first_use(now, client, input) {
+                FirstUse::Here(slot) => Some(slot),
+                FirstUse::Held => return Outcome::Nothing,
+                FirstUse::Unknown => None,
+            },
+            slot => slot,
+        };
         let Some(slot) = slot else {
             return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
         };
@@ -139,49 +162,55 @@ impl Engine {
         request: &Authorized<'_>,
         reply: &mut [u8],
     ) -> Outcome {
-        let family = request
-            .message
-            .attribute(AttributeType::REQUESTED_ADDRESS_FAMILY);
-        let lifetime = request.message.attribute(AttributeType::LIFETIME);
-        let parsed = (|| {
-            let family = family.map(|a| a.address_family()).transpose()?;
-            let lifetime = lifetime.map(|a| a.lifetime()).transpose()?;
-            Ok::<_, Malformed>((family, lifetime))
-        })();
-        let Ok((family, lifetime)) = parsed else {
-            return self.fail(&request.asked, ErrorCode::BadRequest, reply);
-        };
-        // A family restricts the request to its relay; without one it is for all there are (RFC 8656 §8.1).
-        let family = match family.map(Family::from_code) {
-            None => None,
-            Some(Some(family)) if self.has_relay(slot, family) => Some(family),
-            Some(_) => return self.fail(&request.asked, ErrorCode::PeerFamilyMismatch, reply),
-        };
-        let lifetime = match lifetime {
-            Some(0) => {
-                self.release(slot, family, now.instant);
-                0
+        let done = RefreshWish::read(&request.message).and_then(|wish| {
+            let family = self.checked_family(slot, wish)?;
+            Ok(self.apply_refresh(now.instant, slot, wish.lifetime, family))
+        });
+        match done {
+            Ok(lifetime) => self.succeed(&request.asked, reply, |writer| {
+                writer.number(AttributeType::LIFETIME, lifetime);
+            }),
+            Err(code) => self.fail(&request.asked, code, reply),
+        }
+    }
+
+    /// A family restricts a Refresh to its relay; without one it is for all there are (RFC 8656 §8.1).
+    pub(super) fn checked_family(
+        &self,
+        slot: Slot,
+        wish: RefreshWish,
+    ) -> Result<Option<Family>, ErrorCode> {
+        match wish.family.map(Family::from_code) {
+            None => Ok(None),
+            Some(Some(family)) if self.has_relay(slot, family) => Ok(Some(family)),
+            Some(_) => Err(ErrorCode::PeerFamilyMismatch),
+        }
+    }
+
+    /// Gives an allocation, or its relay of a family, another lifetime, or ends it; the lifetime it has now.
+    pub(super) fn apply_refresh(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        wanted: Option<u32>,
+        family: Option<Family>,
+    ) -> u32 {
+        if wanted == Some(0) {
+            self.release(slot, family, now);
+            return 0;
+        }
+        let mut expires = now.after_seconds(self.rules().lifetime(wanted));
+        if let Some(allocation) = self.allocations.get_mut(slot as usize) {
+            expires = expires.at_most(allocation.token_ends);
+            let is_meant = |relay: &&mut Relay| {
+                family.is_none_or(|family| family == Family::of(&relay.address.local))
+            };
+            for relay in allocation.relays.iter_mut().filter(is_meant) {
+                relay.expires = expires;
             }
-            wanted => {
-                let expires = now
-                    .instant
-                    .after_seconds(self.rules().lifetime(wanted))
-                    .at_most(request.token_ends);
-                if let Some(allocation) = self.allocations.get_mut(slot as usize) {
-                    let wanted = |relay: &&mut Relay| {
-                        family.is_none_or(|family| family == Family::of(&relay.address.local))
-                    };
-                    for relay in allocation.relays.iter_mut().filter(wanted) {
-                        relay.expires = expires;
-                    }
-                }
-                self.rearm(slot, now.instant);
-                expires.seconds_since(now.instant)
-            }
-        };
-        self.succeed(&request.asked, reply, |writer| {
-            writer.number(AttributeType::LIFETIME, lifetime);
-        })
+        }
+        self.rearm(slot, now);
+        expires.seconds_since(now)
     }
 
     fn has_relay(&self, slot: Slot, family: Family) -> bool {
@@ -308,6 +337,29 @@ impl Engine {
         self.sync_routes(slot, now.instant);
         self.rearm(slot, now.instant);
         Ok(())
+    }
+}
+
+/// What a Refresh asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefreshWish {
+    /// In seconds; 0 to end it.
+    pub lifetime: Option<u32>,
+    family: Option<u8>,
+}
+
+impl RefreshWish {
+    pub fn read(message: &Authenticated<'_>) -> Result<Self, ErrorCode> {
+        let bad = |_: Malformed| ErrorCode::BadRequest;
+        let lifetime = message.attribute(AttributeType::LIFETIME);
+        let family = message.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY);
+        Ok(RefreshWish {
+            lifetime: lifetime.map(|a| a.lifetime()).transpose().map_err(bad)?,
+            family: family
+                .map(|a| a.address_family())
+                .transpose()
+                .map_err(bad)?,
+        })
     }
 }
 

@@ -1,11 +1,15 @@
-//! Payloads between workers: a hairpin whose two allocations live on different threads.
+//! Payloads between workers: a hairpin whose two allocations live on different threads. And letters between their
+//! engines, with the sockets of allocations that move.
 //!
-//! Each ordered pair of workers has a lock-free ring of bytes. A ring that is full drops, as a network would.
+//! Each ordered pair of workers has a lock-free ring of bytes. A ring that is full drops, as a network would. Letters are
+//! few and never dropped: a worker has one queue of them from all others, and each comes from a client that proved its
+//! credential.
 
-use crate::engine::{Delivery, RelayId, WorkerId};
+use crate::engine::{Delivery, Letter, RelayId, WorkerId};
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::Notify;
 
 /// The bytes all rings into one worker have together, at most; a single one has at least [`MIN_RING`].
@@ -22,8 +26,15 @@ pub(super) struct Post {
     ways: Vec<Option<Way>>,
 }
 
+/// A letter with the sockets of its relays.
+pub(super) struct Parcel {
+    pub letter: Letter,
+    pub sockets: Vec<Option<UdpSocket>>,
+}
+
 struct Way {
     ring: Producer<u8>,
+    letters: Sender<Parcel>,
     wake: Arc<Notify>,
     used: bool,
 }
@@ -31,6 +42,7 @@ struct Way {
 /// The ways into one worker.
 pub(super) struct Inbox {
     rings: Vec<Consumer<u8>>,
+    letters: Receiver<Parcel>,
     /// Told when something was put into a ring.
     pub wake: Arc<Notify>,
 }
@@ -39,13 +51,18 @@ pub(super) struct Inbox {
 pub(super) fn mailboxes(workers: usize) -> Vec<(Post, Inbox)> {
     let size = (RINGS_OF_A_WORKER / workers.max(1)).max(MIN_RING);
     let wakes: Vec<Arc<Notify>> = (0..workers).map(|_| Arc::default()).collect();
-    let mut inboxes: Vec<Inbox> = wakes
+    let (letters, mut inboxes): (Vec<Sender<Parcel>>, Vec<Inbox>) = wakes
         .iter()
-        .map(|wake| Inbox {
-            rings: Vec::new(),
-            wake: wake.clone(),
+        .map(|wake| {
+            let (sender, letters) = channel();
+            let inbox = Inbox {
+                rings: Vec::new(),
+                letters,
+                wake: wake.clone(),
+            };
+            (sender, inbox)
         })
-        .collect();
+        .unzip();
     let posts: Vec<Post> = (0..workers)
         .map(|from| Post {
             ways: (0..workers)
@@ -57,6 +74,7 @@ pub(super) fn mailboxes(workers: usize) -> Vec<(Post, Inbox)> {
                     inboxes[to].rings.push(consumer);
                     Some(Way {
                         ring,
+                        letters: letters[to].clone(),
                         wake: wakes[to].clone(),
                         used: false,
                     })
@@ -95,6 +113,14 @@ impl Post {
         true
     }
 
+    /// Puts a letter into a worker's inbox. Only a worker that has stopped does not get it.
+    pub fn put_letter(&mut self, parcel: Parcel) {
+        if let Some(Some(way)) = self.ways.get_mut(parcel.letter.to.0 as usize) {
+            let _ = way.letters.send(parcel);
+            way.used = true;
+        }
+    }
+
     /// Wakes the workers that got something.
     pub fn dispatch(&mut self) {
         for way in self.ways.iter_mut().flatten().filter(|way| way.used) {
@@ -105,6 +131,11 @@ impl Post {
 }
 
 impl Inbox {
+    /// The next letter.
+    pub fn next_letter(&mut self) -> Option<Parcel> {
+        self.letters.try_recv().ok()
+    }
+
     /// Takes up to `at_most` payloads from each ring; whether any was there.
     pub fn take(&mut self, at_most: usize, mut each: impl FnMut(&Delivery, &[u8])) -> bool {
         let mut payload = Vec::new();

@@ -48,7 +48,11 @@ impl RelaySet {
         address: SocketAddr,
         buffers: Buffers,
     ) -> io::Result<()> {
-        let socket = socket::relay(address, buffers)?;
+        self.adopt(relay, socket::relay(address, buffers)?)
+    }
+
+    /// Watches a socket that is bound already. It is closed where that fails.
+    pub fn adopt(&mut self, relay: RelayId, socket: UdpSocket) -> io::Result<()> {
         let mut event = libc::epoll_event {
             events: libc::EPOLLIN as u32,
             u64: u64::from(relay.0),
@@ -79,6 +83,23 @@ impl RelaySet {
         if let Some(slot) = self.sockets.get_mut(relay.0 as usize) {
             *slot = None;
         }
+    }
+
+    /// Gives a relay's socket away, unwatched.
+    pub fn take(&mut self, relay: RelayId) -> Option<UdpSocket> {
+        let socket = self.sockets.get_mut(relay.0 as usize)?.take()?;
+        // SAFETY: both descriptors are open; this operation takes no event. It fails for a socket that is not in the set
+        // only, and all are.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::epoll_ctl(
+                self.epoll.as_raw_fd(),
+                libc::EPOLL_CTL_DEL,
+                socket.as_raw_fd(),
+                std::ptr::null_mut(),
+            );
+        }
+        Some(socket)
     }
 
     pub fn get(&self, relay: RelayId) -> Option<&UdpSocket> {

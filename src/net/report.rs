@@ -1,7 +1,7 @@
-//! What a worker tells the log: one line for an allocation opened and one for it closed, failures a few a minute.
+//! What a worker tells the log: one line for an allocation opened, moved or closed, failures a few a minute.
 
 use crate::engine::outcome::AuthenticationFailed;
-use crate::engine::{Closed, Opened};
+use crate::engine::{Closed, Moved, Opened};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -69,6 +69,19 @@ impl Reporter {
             relayed = %opened.relayed,
             lifetime_seconds = opened.lifetime.as_secs(),
             "allocation opened"
+        );
+    }
+
+    pub fn moved(&self, moved: &Moved) {
+        info!(
+            allocation = %moved.id,
+            user = ?moved.user,
+            former_client = %moved.from.client(),
+            former_transport = moved.from.transport().name(),
+            client = %moved.to.tuple.client(),
+            server = %moved.to.tuple.server(),
+            transport = moved.to.tuple.transport().name(),
+            "allocation moved"
         );
     }
 

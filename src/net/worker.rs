@@ -69,7 +69,7 @@ pub(super) struct Core {
     outbox: Outbox,
     post: Post,
     reporter: Reporter,
-    reply: Box<[u8; REPLY_LENGTH]>,
+    reply: Vec<u8>,
     /// Told when the next deadline came nearer.
     timer: Rc<Notify>,
     armed: Option<crate::engine::Instant>,
@@ -132,7 +132,7 @@ impl Worker {
                 outbox: Outbox::new(),
                 post,
                 reporter: Reporter::new(),
-                reply: Box::new([0; REPLY_LENGTH]),
+                reply: vec![0; REPLY_LENGTH],
                 timer: Rc::default(),
                 armed: None,
             },
@@ -294,7 +294,15 @@ impl Worker {
             inbox,
         } = self;
         let now = core.clock.now();
-        let any = inbox.take(INBOX_SHARE, |delivery, payload| {
+        let mut any = false;
+        for _ in 0..INBOX_SHARE {
+            let Some(parcel) = inbox.next_letter() else {
+                break;
+            };
+            core.take_letter(now, parcel, receiver.memory());
+            any = true;
+        }
+        any |= inbox.take(INBOX_SHARE, |delivery, payload| {
             let outcome = core.engine.from_worker(now, delivery, 0..payload.len());
             let input = Input::other(receiver.memory(), payload);
             core.act(now, None, input, outcome);

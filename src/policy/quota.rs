@@ -150,6 +150,26 @@ impl Lease {
     pub fn user(&self) -> &str {
         &self.user
     }
+
+    /// Counts it for another source from here on, unless that holds as many as it may: then nothing changes.
+    ///
+    /// # Errors
+    /// [`QuotaExceeded::Source`]; the other limits have nothing to do with it.
+    pub fn move_to(&mut self, source: IpAddr) -> Result<(), QuotaExceeded> {
+        let source = counted_as(source);
+        if source == self.source {
+            return Ok(());
+        }
+        let mut book = lock(&self.book);
+        let of_source = book.sources.get(&source).copied().unwrap_or(0);
+        if reached(book.limits.per_source, of_source) {
+            return Err(QuotaExceeded::Source);
+        }
+        book.sources.insert(source, of_source + 1);
+        book.leave_source(&self.source);
+        self.source = source;
+        Ok(())
+    }
 }
 
 impl Drop for Lease {
@@ -162,10 +182,16 @@ impl Drop for Lease {
                 book.users.remove(&self.user);
             }
         }
-        if let Some(count) = book.sources.get_mut(&self.source) {
+        book.leave_source(&self.source);
+    }
+}
+
+impl Book {
+    fn leave_source(&mut self, source: &IpAddr) {
+        if let Some(count) = self.sources.get_mut(source) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                book.sources.remove(&self.source);
+                self.sources.remove(source);
             }
         }
     }

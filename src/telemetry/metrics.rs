@@ -250,6 +250,12 @@ impl Source {
             [],
             [([], opened)],
         );
+        families.counters(
+            "hairpin_allocations_moved_total",
+            "Allocations that went with their client to another address",
+            [],
+            [([], self.sum(|worker| worker.allocations_moved.get()))],
+        );
         families.gauges(
             "hairpin_allocations",
             "Allocations alive",

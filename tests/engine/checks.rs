@@ -3,13 +3,16 @@
 use crate::client::Reply;
 use crate::world::{Arrival, Live, World};
 use hairpin::engine::{
-    CHANNEL_LIFETIME, ClientPath, Counters, Event, FiveTuple, Opened, PERMISSION_LIFETIME,
+    CHANNEL_LIFETIME, ClientPath, Counters, Event, FiveTuple, Opened, PERMISSION_LIFETIME, RelayId,
     RelayedAddress, ToClient,
 };
 use hairpin::wire::{AttributeType, Class, Mac, Message, Method, channel_data};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::ops::Range;
+
+/// Where an allocation is that no worker has.
+const ON_THE_WAY: usize = usize::MAX;
 
 impl World {
     pub fn deliver(&mut self, worker: usize, to_client: &ToClient, input: &[u8]) {
@@ -116,6 +119,30 @@ impl World {
                     let tuple = message.client.tuple;
                     self.told.push((tuple, Reply(message.bytes.into_vec())));
                 }
+                Event::Letter(letter) => {
+                    let relays: Vec<RelayId> = letter.relays().collect();
+                    let mut sockets = Vec::new();
+                    for relay in &relays {
+                        let socket = self.sockets.remove(&(worker, *relay));
+                        sockets.push(socket.expect("it was open"));
+                    }
+                    for live in self.live.values_mut().filter(|l| l.worker == worker) {
+                        if live.relays.iter().any(|(id, _)| relays.contains(id)) {
+                            live.worker = ON_THE_WAY;
+                        }
+                    }
+                    self.letters.push_back((letter, sockets));
+                }
+                Event::Moved(moved) => {
+                    let mut live = self.live.remove(&moved.from).expect("it was open");
+                    assert!([ON_THE_WAY, worker].contains(&live.worker));
+                    live.worker = worker;
+                    for (relay, relayed) in &mut live.relays {
+                        *relay = self.relay_at(worker, *relayed);
+                    }
+                    let former = self.live.insert(moved.to.tuple, live);
+                    assert!(former.is_none(), "two allocations on one 5-tuple");
+                }
                 Event::Opened(opened) => self.opened(worker, *opened),
                 Event::Closed(closed) => {
                     let live = self.live.remove(&closed.client.tuple).expect("it was open");
@@ -130,16 +157,50 @@ impl World {
                 }
             }
         }
+        while !self.holds_letters && self.deliver_letter(0) {}
+    }
+
+    /// Delivers the letter at a place of those on their way.
+    pub fn deliver_letter(&mut self, place: usize) -> bool {
+        let Some((letter, sockets)) = self.letters.remove(place) else {
+            return false;
+        };
+        let worker = letter.to.0 as usize;
+        let now = self.now();
+        let arrived = self.engines[worker].from_letter(now, letter);
+        assert_eq!(arrived.relays.len(), sockets.len());
+        for (relay, socket) in arrived.relays.into_iter().zip(sockets) {
+            let former = self.sockets.insert((worker, relay), socket);
+            assert_eq!(former, None, "a relay number is given twice");
+        }
+        self.drain(worker);
+        for frame in arrived.frames {
+            if let Some(reply) = self.client_sends(worker, &frame.client, &frame.bytes) {
+                self.told.push((frame.client.tuple, reply));
+            }
+        }
+        true
+    }
+
+    /// The answer to a request, where it came from another worker.
+    pub fn take_told(&mut self, path: &ClientPath, request: &[u8]) -> Option<Reply> {
+        let transaction = Message::parse(request).ok()?.transaction();
+        let place = self.told.iter().position(|(tuple, reply)| {
+            *tuple == path.tuple && reply.message().transaction() == transaction
+        })?;
+        Some(self.told.remove(place).1)
+    }
+
+    fn relay_at(&self, worker: usize, relayed: RelayedAddress) -> RelayId {
+        let all = self.sockets.iter();
+        all.filter(|((w, _), socket)| *w == worker && **socket == relayed.local)
+            .map(|((_, relay), _)| *relay)
+            .next()
+            .expect("its socket is open")
     }
 
     fn opened(&mut self, worker: usize, opened: Opened) {
-        let socket_of = |relayed: RelayedAddress| {
-            self.sockets
-                .iter()
-                .find(|((w, _), socket)| *w == worker && **socket == relayed.local)
-                .map(|((_, relay), _)| (*relay, relayed))
-                .expect("its socket is open")
-        };
+        let socket_of = |relayed: RelayedAddress| (self.relay_at(worker, relayed), relayed);
         let relays: Vec<_> = opened.relayed.iter().map(socket_of).collect();
         let (_, relayed) = relays[0];
         let former = self.live.insert(
@@ -157,14 +218,13 @@ impl World {
 
     pub fn check(&self) {
         for (worker, engine) in self.engines.iter().enumerate() {
-            let counters = &self.counters[worker];
-            let alive = counters.allocations_opened.get() - counters.allocations_closed.get();
             let known = self.live.values().filter(|l| l.worker == worker).count();
             assert_eq!(engine.allocation_count(), known);
-            assert_eq!(alive, known as u64);
             assert!(known == 0 || engine.next_deadline().is_some());
         }
         let sum = |of: &dyn Fn(&Counters) -> u64| self.counters.iter().map(|c| of(c)).sum::<u64>();
+        let alive = sum(&|c| c.allocations_opened.get()) - sum(&|c| c.allocations_closed.get());
+        assert_eq!(alive, self.live.len() as u64);
         let counted = [
             sum(&|c| c.to_peers.packets.get()),
             sum(&|c| c.to_peers.bytes.get()),
@@ -178,11 +238,13 @@ impl World {
         // A reserved port counts like the allocation it is held for.
         let in_use = self.shared.quotas.in_use() as usize;
         assert_eq!(in_use, self.live.len() + counts.reserved as usize);
-        assert_eq!(counts.used as usize, self.sockets.len());
+        let on_the_way: usize = self.letters.iter().map(|(_, sockets)| sockets.len()).sum();
+        let open = self.sockets.len() + on_the_way;
+        assert_eq!(counts.used as usize, open);
         let relays = || self.live.values().flat_map(|live| &live.relays);
-        assert_eq!(self.sockets.len(), relays().count());
+        assert_eq!(open, relays().count());
         let advertised: HashSet<_> = relays().map(|(_, relayed)| relayed.advertised).collect();
-        assert_eq!(advertised.len(), self.sockets.len());
+        assert_eq!(advertised.len(), open);
     }
 
     pub fn drops(&self, reason: hairpin::engine::counters::DropReason) -> u64 {

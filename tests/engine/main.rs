@@ -29,6 +29,8 @@ mod hairpin;
 mod headers;
 mod icmp;
 mod integrity;
+mod mobility;
+mod mobility_races;
 mod model;
 mod permissions;
 mod refresh;

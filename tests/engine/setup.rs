@@ -1,7 +1,7 @@
 //! The server under test and who is around it.
 
 use hairpin::auth::{
-    AuthSettings, Authenticator, Credential, NonceKeys, Secret, ThirdPartySettings, User,
+    AuthSettings, Authenticator, Credential, NonceKeys, Secret, ThirdPartySettings, TicketKey, User,
 };
 use hairpin::engine::{Discovery, Redirect, RelayAddress, Rules, TcpRules};
 use hairpin::policy::{Limits, PeerFilter, PeerRules};
@@ -49,6 +49,7 @@ pub struct Setup {
     pub secrets: Vec<&'static str>,
     pub third_party: ThirdPartySettings,
     pub tcp: TcpRules,
+    pub mobility: bool,
     pub seed: u8,
 }
 
@@ -71,6 +72,7 @@ impl Default for Setup {
             secrets: vec![SECRET],
             third_party: ThirdPartySettings::default(),
             tcp: TcpRules::default(),
+            mobility: false,
             seed: 1,
         }
     }
@@ -129,6 +131,7 @@ impl Setup {
             max_channels: self.max_channels,
             channels: hairpin::wire::ChannelRange::Rfc8656,
             tcp: self.tcp.clone(),
+            mobility: self.mobility.then(|| TicketKey::new([9; 32]).unwrap()),
             software: self.software.into(),
         }
     }

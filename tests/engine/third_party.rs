@@ -1,6 +1,7 @@
 //! Credentials of an authorization server (RFC 7635): a token opens the door, and its key keeps it open.
 
 use crate::client::{Ask, Client, allocate, bind, permit, refresh};
+use crate::mobility::{allocate_mobile, refresh_with};
 use crate::tcp_relay::{allocate_tcp, connected, connection_bind};
 use crate::world::{REALM, Setup, UNIX_START, World, peer};
 use hairpin::auth::{
@@ -660,4 +661,50 @@ fn quotas_count_a_token_s_allocations_and_not_those_of_its_key_id() {
         assert_eq!(client.code(&mut world, &grant.shown(allocate())), code);
     }
     world.expect_nothing_left();
+}
+
+#[test]
+fn x_cve_11_t_mob_03_a_ticket_moves_with_the_key_of_its_own_token_only() {
+    for worker in [0, 1] {
+        let mut world = World::with(Setup {
+            workers: 2,
+            mobility: true,
+            ..setup()
+        });
+        let own = Grant::new("north", 1, UNIX_START, 1000);
+        let strange = grant(2);
+        let mut client = own.client(&world, 1);
+        let reply = client.ask(&mut world, &own.shown(allocate_mobile()));
+        let ticket = reply.value(AttributeType::MOBILITY_TICKET).unwrap();
+
+        // The same key of tokens, but another client's token: and to take the ticket is easy, it goes in the clear.
+        let mut thief = Client {
+            worker,
+            ..strange.client(&world, 2)
+        };
+        let stolen = refresh_with(&ticket);
+        assert_eq!(thief.code(&mut world, &strange.shown(stolen.clone())), 441);
+        assert_eq!(thief.code(&mut world, &stolen), 401);
+
+        // With its own it moves, and lives no longer than that.
+        let mut moved = Client {
+            worker,
+            ..own.client(&world, 3)
+        };
+        let reply = moved.ask(&mut world, &own.shown(refresh_with(&ticket).lifetime(7200)));
+        assert_eq!((reply.code(), reply.lifetime()), (0, 1005));
+        let ticket = reply.value(AttributeType::MOBILITY_TICKET).unwrap();
+        assert_eq!(moved.code(&mut world, &permit(&[peer(1, 1)])), 0);
+        let mut moved = own.client(&world, 4);
+        let again = own.shown(refresh_with(&ticket));
+        assert_eq!(moved.code(&mut world, &again), 0);
+        assert_eq!(moved.code(&mut world, &permit(&[peer(1, 2)])), 0);
+
+        // Another token takes over here, and is what the next move needs.
+        strange.give(&mut moved);
+        let reply = moved.ask(&mut world, &strange.shown(refresh()));
+        assert_eq!(reply.code(), 0);
+        world.advance(4000);
+        world.expect_nothing_left();
+    }
 }

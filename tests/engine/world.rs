@@ -13,10 +13,10 @@ use crate::checks::{check_reply, within};
 use crate::client::{Client, Login, Reply};
 use hairpin::engine::{
     Bound, ClientPath, Closed, Connect, ConnectionId, Counters, Delivery, Engine, FiveTuple,
-    Instant, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError, RelayId, RelayPool, RelayedAddress,
-    Route, Shared, Transport, WorkerId,
+    Instant, Letter, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError, RelayId, RelayPool,
+    RelayedAddress, Route, Shared, Transport, WorkerId,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +74,10 @@ pub struct World {
     pub hung_up: Vec<ConnectionId>,
     /// What clients were told beside answers to what they had just sent.
     pub told: Vec<(FiveTuple, Reply)>,
+    /// Letters between workers that are on their way, with the sockets that go along.
+    pub letters: VecDeque<(Letter, Vec<SocketAddr>)>,
+    /// Whether they stay on their way until [`World::deliver_letter`].
+    pub holds_letters: bool,
     /// What reached peers.
     pub sent: Vec<Datagram>,
     pub arrivals: BTreeMap<String, Vec<Arrival>>,
@@ -128,6 +132,8 @@ impl World {
             bound: Vec::new(),
             hung_up: Vec::new(),
             told: Vec::new(),
+            letters: VecDeque::new(),
+            holds_letters: false,
             sent: Vec::new(),
             arrivals: BTreeMap::new(),
             ports_in_use: BTreeSet::new(),
@@ -250,6 +256,7 @@ impl World {
         let mut reply = vec![0xAA; REPLY_LENGTH];
         let outcome = self.engines[worker].from_client(now, path, bytes, &mut reply);
         let reply = self.finish(worker, Some(path), bytes, outcome, reply);
+        let reply = reply.or_else(|| self.take_told(path, bytes));
         if let Some(reply) = &reply {
             check_reply(bytes, reply);
             self.learn(path, bytes, reply);
@@ -326,10 +333,12 @@ impl World {
         );
         assert_eq!(self.shared.quotas.in_use(), 0);
         assert_eq!(self.shared.quotas.holders(), (0, 0));
+        assert_eq!(self.shared.mobile.count(), 0);
         assert!(self.live.is_empty() && self.sockets.is_empty() && self.routes.is_empty());
         for engine in &self.engines {
             assert_eq!(engine.next_deadline(), None);
             assert_eq!(engine.allocation_count(), 0);
+            assert_eq!(engine.waiting_paths(), 0);
         }
     }
 

@@ -51,6 +51,7 @@ pub struct Response {
     pub mapped: Option<SocketAddr>,
     pub relayed: Option<SocketAddr>,
     pub lifetime: Option<u32>,
+    pub ticket: Option<Vec<u8>>,
     pub nonce: Option<Vec<u8>>,
     pub realm: Option<String>,
     pub attributes: Vec<AttributeType>,
@@ -376,6 +377,7 @@ fn read(bytes: &[u8]) -> Incoming {
         mapped: address(AttributeType::XOR_MAPPED_ADDRESS),
         relayed: address(AttributeType::XOR_RELAYED_ADDRESS),
         lifetime: attribute(AttributeType::LIFETIME).map(|a| a.lifetime().unwrap()),
+        ticket: attribute(AttributeType::MOBILITY_TICKET).map(|a| a.value.to_vec()),
         nonce: attribute(AttributeType::NONCE).map(|a| a.value.to_vec()),
         realm: attribute(AttributeType::REALM)
             .map(|a| String::from_utf8(a.value.to_vec()).unwrap()),

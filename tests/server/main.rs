@@ -18,6 +18,7 @@ mod exhaustion;
 mod hairpin;
 mod logs;
 mod metrics;
+mod mobility;
 mod relaying;
 mod start_failures;
 mod streams;

@@ -1,5 +1,5 @@
 //! What RFC 8489 adds to RFC 5389, in virtual time and without a socket: password algorithms and SHA-256 integrity, hidden
-//! user names, redirection, classic Binding. Clients of RFC 5389 must not notice any of it.
+//! user names, redirection, classic Binding; and clients of it that move. Clients of RFC 5389 must not notice any of it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,6 +10,7 @@ mod algorithms;
 mod classic;
 mod hidden_names;
 mod legacy;
+mod mobility;
 mod redirection;
 mod renewal;
 mod sizes;

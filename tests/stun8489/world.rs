@@ -1,6 +1,6 @@
 //! A server, and clients that speak either RFC.
 
-use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, Secret, User};
+use hairpin::auth::{AuthSettings, Authenticator, Credential, NonceKeys, Secret, TicketKey, User};
 use hairpin::engine::counters::AuthFailureReason;
 use hairpin::engine::{
     Alternate, ClientPath, Counters, Engine, Event, FiveTuple, Instant, Link, Now, Outcome,
@@ -80,6 +80,7 @@ impl Setup {
                 alternates: self.alternates.clone(),
             },
             classic_binding: self.classic,
+            mobility: TicketKey::new([9; 32]),
             ..Rules::new(
                 Authenticator::new(AuthSettings {
                     realm: self.realm.clone(),

@@ -383,6 +383,7 @@ fn allocation(
             default.max_lifetime,
         ),
         rfc5766_channels: given.rfc5766_channels.unwrap_or(default.rfc5766_channels),
+        mobility: given.mobility.unwrap_or(default.mobility),
     };
     if allocation.default_lifetime > allocation.max_lifetime
         && let Some(span) = default_place.clone().or(max_place.clone())

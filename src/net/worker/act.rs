@@ -3,9 +3,10 @@
 use super::{Connection, Core, Input};
 use crate::engine::counters::DropReason;
 use crate::engine::{
-    ClientPath, Event, FiveTuple, Link, Now, OpenRelay, Outcome, RelayError, RelayProtocol,
-    ToClient,
+    ClientPath, Event, FiveTuple, Link, Now, OpenRelay, Outcome, RelayError, RelayId,
+    RelayProtocol, ToClient,
 };
+use crate::net::mailbox::Parcel;
 use crate::net::outbox::{Datagram, Exit, Payload};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,7 +28,9 @@ impl Core {
                 Outcome::Nothing => {}
                 Outcome::Reply(length) => {
                     if let Some(client) = client {
-                        self.answer(now, client, length);
+                        let reply = std::mem::take(&mut self.reply);
+                        self.answer(now, client, &reply[..length]);
+                        self.reply = reply;
                     }
                 }
                 Outcome::ReplyFrom { from, to, length } => self.answer_from(from, to, length),
@@ -67,6 +70,21 @@ impl Core {
         }
     }
 
+    /// Takes a letter of another worker, with the sockets that are this worker's from here on.
+    pub(super) fn take_letter(&mut self, now: Now, parcel: Parcel, received: &[u8]) {
+        let arrived = self.engine.from_letter(now, parcel.letter);
+        for (relay, socket) in arrived.relays.into_iter().zip(parcel.sockets) {
+            let adopted = socket.map_or(Ok(()), |socket| self.relays.adopt(relay, socket));
+            if let Err(error) = adopted {
+                self.reporter.receive_failed("relay", &error);
+            }
+        }
+        self.handle_events(received);
+        for frame in arrived.frames {
+            self.serve_client(now, &frame.client, Input::other(received, &frame.bytes));
+        }
+    }
+
     fn open_relay(&mut self, open: &OpenRelay) -> Result<(), RelayError> {
         let buffers = self.settings.relay_buffers;
         let opened = match open.protocol {
@@ -89,8 +107,7 @@ impl Core {
         }
     }
 
-    fn answer(&mut self, now: Now, client: &ClientPath, length: usize) {
-        let bytes = &self.reply[..length];
+    fn answer(&mut self, now: Now, client: &ClientPath, bytes: &[u8]) {
         match client.link {
             Link::Datagram(_) | Link::Proxied { .. } => {
                 let payload = self.outbox.keep(bytes);
@@ -99,7 +116,7 @@ impl Core {
             Link::Dtls(number) => {
                 let at = self.moment(now);
                 if let Some(dtls) = &mut self.dtls {
-                    let parts = [&self.reply[..length], &[], &[]];
+                    let parts = [bytes, &[], &[]];
                     dtls.send(at, number, parts, &mut self.outbox);
                 }
             }
@@ -234,10 +251,24 @@ impl Core {
                     }
                 }
                 Event::Tell(message) => {
-                    if let Some(connection) = self.stream_of(&message.client) {
-                        connection.push_answer(&message.bytes);
-                    }
+                    self.answer(self.clock.now(), &message.client, &message.bytes);
                 }
+                Event::Letter(letter) => {
+                    let relays: Vec<RelayId> = letter.relays().collect();
+                    // What the client sent before leaves before the sockets do.
+                    if relays
+                        .iter()
+                        .any(|relay| self.outbox.uses(Exit::Relay(relay.0)))
+                    {
+                        self.flush(received);
+                    }
+                    let sockets = relays
+                        .iter()
+                        .map(|relay| self.relays.take(*relay))
+                        .collect();
+                    self.post.put_letter(Parcel { letter, sockets });
+                }
+                Event::Moved(moved) => self.reporter.moved(&moved),
                 Event::Opened(opened) => self.reporter.opened(&opened),
                 Event::Closed(closed) => self.reporter.closed(&closed),
                 Event::AuthenticationFailed(failed) => self.reporter.authentication_failed(&failed),

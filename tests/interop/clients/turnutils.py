@@ -63,6 +63,27 @@ def echoes(*flags, clients=1, messages=20, sessions=1, **where):
     return body
 
 
+def moves(*flags, clients=1, sessions=1, tries=1, **where):
+    """The same with clients that take their allocations along to another port, which hairpin has to have logged."""
+    talk = echoes("-M", *flags, clients=clients, sessions=sessions, **where)
+
+    def body(server):
+        for left in reversed(range(tries)):
+            position = server.log_size()
+            try:
+                measured = talk(server)
+                break
+            except Failure:
+                if not left:
+                    raise
+        moved = server.log_from(position).count("allocation moved")
+        if server.name == "hairpin" and moved < clients * sessions:
+            raise Failure(f"{measured}, but only {moved} allocations moved")
+        return f"{measured}, {moved} moved"
+
+    return body
+
+
 def refused(**wrong):
     """A case body: with this credential nothing is relayed."""
 
@@ -141,6 +162,16 @@ CASES = [
     # clients, so that all but surely each key occurs, and refreshes with another key than the allocation's.
     Case("uclient/access-token-udp", echoes("-c", "-J", clients=8, password="not-used"), hairpin_only=True),
     Case("uclient/access-token-tcp", echoes("-c", "-J", "-t", clients=8, password="not-used"), hairpin_only=True),
+    # RFC 8016, T-MOB-01, -04, -06 and -09: it connects anew from another port, and repeats its Refresh with the ticket.
+    # Over TLS and DTLS it sometimes gives up on its new connection by itself ("send: Success"), so it may try again.
+    Case("uclient/mobility-udp", moves("-c", clients=4)),
+    Case("uclient/mobility-send-indications-udp", moves("-c", "-s", clients=4)),
+    Case("uclient/mobility-ipv6", moves("-c", "-x", at="::1", peer="::1")),
+    Case("uclient/mobility-rtp-rtcp-port-pair", moves(sessions=2)),
+    Case("uclient/mobility-relay-to-relay-udp", moves("-c", "-y", sessions=2, peer=None)),
+    Case("uclient/mobility-tcp", moves("-c", "-t")),
+    Case("uclient/mobility-dtls", moves("-c", "-S", tries=3)),
+    Case("uclient/mobility-tls", moves("-c", "-t", "-S", "-z", "100", tries=3)),
     Case("uclient/20-clients", echoes("-c", "-z", "20", clients=20, messages=50)),
     Case("uclient/wrong-password", refused(password="not-the-password")),
     Case("uclient/unknown-user", refused(user="mallory", password="not-the-password")),

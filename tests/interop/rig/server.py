@@ -197,7 +197,7 @@ class Hairpin(Server):
         for address in self.site.relay:
             lines += ["[[relay.address]]", f'address = "{address}"', ""]
         # turnutils_uclient picks channel numbers from the whole range of RFC 5766.
-        lines += ["[allocation]", "rfc5766_channels = true", ""]
+        lines += ["[allocation]", "rfc5766_channels = true", "mobility = true", ""]
         lines += ["[tcp_relay]", "enabled = true", ""]
         lines += ["[auth]", f'realm = "{REALM}"', f'secrets = ["{self.secret}"]', ""]
         lines += ["[[auth.user]]", f'name = "{self.user}"', f'password = "{self.password}"', ""]
@@ -234,7 +234,7 @@ class Coturn(Server):
             lines += ["use-auth-secret", f"static-auth-secret={self.secret}"]
         else:
             lines += ["lt-cred-mech", f"user={self.user}:{self.password}"]
-        lines += ["no-cli", "allow-loopback-peers", "log-file=stdout", "simple-log"]
+        lines += ["mobility", "no-cli", "allow-loopback-peers", "log-file=stdout", "simple-log"]
         lines += [f"tls-listening-port={self.site.tls_port}", f"cert={self.certificate.chain}"]
         lines += [f"pkey={self.certificate.key}"]
         lines += [f"pidfile={self.workdir}/coturn.pid", f"userdb={self.workdir}/coturn.db"]
