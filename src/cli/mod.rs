@@ -5,6 +5,7 @@
 //! [`main`], [`RunArgs`], [`Failure`].
 
 pub mod advice;
+pub mod bench;
 mod check;
 mod completions;
 mod credentials;
@@ -58,6 +59,8 @@ enum Command {
     Dns(dns::DnsArgs),
     /// Test a STUN or TURN server as a client would use it
     Probe(probe::ProbeArgs),
+    /// Put a load on a TURN server and say what became of it and what it cost
+    Bench(bench::BenchArgs),
     /// Print the completions for a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write all of them to a directory
@@ -143,6 +146,7 @@ pub fn main() -> ExitCode {
         Some(Command::Credentials(args)) => credentials::main(&args),
         Some(Command::Dns(args)) => dns::main(&args),
         Some(Command::Probe(args)) => return probe::main(&args),
+        Some(Command::Bench(args)) => bench::main(&args),
         Some(Command::Completions(args)) => completions::main(&args, &mut command()),
         Some(Command::Man(args)) => man::main(&args, command()),
     };

@@ -26,6 +26,7 @@ mod stream;
 mod tasks;
 mod tcp_relay;
 pub mod tls;
+pub mod volley;
 mod worker;
 
 use crate::config::{Listener, Transport};

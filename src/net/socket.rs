@@ -162,7 +162,7 @@ fn finish_datagram(socket: &Socket, address: SocketAddr, buffers: Buffers) -> io
 
 /// Asks for buffers, past the system's limit where hairpin has the right to. What it got is seen with
 /// [`granted_receive_buffer`].
-fn set_buffers(socket: &Socket, buffers: Buffers) {
+pub(super) fn set_buffers(socket: &Socket, buffers: Buffers) {
     let force = |option, size: usize| {
         let size = i32::try_from(size).unwrap_or(i32::MAX);
         set_option(socket, libc::SOL_SOCKET, option, size).is_ok()
@@ -210,7 +210,7 @@ pub fn set_dont_fragment(socket: &UdpSocket, address: IpAddr, on: bool) {
     let _ = set_option(socket, level, option, value);
 }
 
-fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+pub(super) fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the option's value is an int whose
     // address and size are given.
     #[allow(unsafe_code)]

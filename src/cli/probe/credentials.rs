@@ -1,10 +1,10 @@
-//! Which user name and password the probe shows to the server.
+//! Which user name and password `probe` and `bench` show to the server.
 //!
 //! Reads them from arguments, the environment or files, or mints an ephemeral pair from a shared secret. The main
 //! type is [`Credential`].
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -12,7 +12,6 @@ use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
-use super::ProbeArgs;
 use crate::wire::strings;
 
 /// The variable the password is taken from when no argument gives one.
@@ -20,6 +19,36 @@ pub const PASSWORD_VARIABLE: &str = "HAIRPIN_PASSWORD";
 
 /// How long a minted credential is good for.
 const EPHEMERAL_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Arguments that say which credential is shown to a server.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CredentialArgs {
+    /// User name
+    #[arg(
+        short,
+        long,
+        value_name = "NAME",
+        help = "User name (with --secret-file: the part behind the time of expiry, the command's name by default)"
+    )]
+    pub username: Option<String>,
+
+    /// The password; `HAIRPIN_PASSWORD` is read when no argument gives one.
+    #[arg(
+        short,
+        long,
+        conflicts_with_all = ["password_file", "secret_file"],
+        help = "Password [env: HAIRPIN_PASSWORD]"
+    )]
+    pub password: Option<String>,
+
+    /// File that holds the password
+    #[arg(long, value_name = "FILE", conflicts_with = "secret_file")]
+    pub password_file: Option<PathBuf>,
+
+    /// File that holds the server's shared secret, to make an ephemeral credential of
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+}
 
 /// A user name with its password, prepared for the wire (RFC 8265 §4.2). Its `Debug` form hides the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,14 +65,14 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Gathers the credential the arguments ask for.
+/// Gathers the credential the arguments ask for; `user` is the user where they name none beside a secret.
 ///
 /// # Errors
 /// A sentence for the user when something is missing, unreadable or empty.
-pub fn gather(args: &ProbeArgs) -> Result<Credential, String> {
+pub fn gather(args: &CredentialArgs, user: &str) -> Result<Credential, String> {
     if let Some(path) = &args.secret_file {
         let secret = read(path, "secret")?;
-        let user = args.username.as_deref().unwrap_or("probe");
+        let user = args.username.as_deref().unwrap_or(user);
         return Ok(mint(secret.as_bytes(), user, SystemTime::now()));
     }
     let Some(username) = &args.username else {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime;
 
-use credentials::Credential;
+use credentials::{Credential, CredentialArgs};
 use report::{Allocation, Echo, Failure, Report};
 use resolve::Server;
 use session::{Leg, Relay};
@@ -63,26 +63,9 @@ pub struct ProbeArgs {
     )]
     pub url: ProbeUrl,
 
-    /// User name (with --secret-file: the part behind the time of expiry, "probe" by default)
-    #[arg(short, long, value_name = "NAME")]
-    pub username: Option<String>,
-
-    /// The password; `HAIRPIN_PASSWORD` is read when no argument gives one.
-    #[arg(
-        short,
-        long,
-        conflicts_with_all = ["password_file", "secret_file"],
-        help = "Password [env: HAIRPIN_PASSWORD]"
-    )]
-    pub password: Option<String>,
-
-    /// File that holds the password
-    #[arg(long, value_name = "FILE", conflicts_with = "secret_file")]
-    pub password_file: Option<PathBuf>,
-
-    /// File that holds the server's shared secret, to make an ephemeral credential of
-    #[arg(long, value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
+    /// Whom the server is to take this for.
+    #[command(flatten)]
+    pub credential: CredentialArgs,
 
     /// PEM file with the authorities to trust over TLS; by default `SSL_CERT_FILE`, or those of the system
     #[arg(long, value_name = "FILE")]
@@ -163,7 +146,7 @@ pub fn main(args: &ProbeArgs) -> ExitCode {
     }
     let credential = match args.url.scheme {
         Scheme::Stun => None,
-        Scheme::Turn => match credentials::gather(args) {
+        Scheme::Turn => match credentials::gather(&args.credential, "probe") {
             Ok(credential) => Some(credential),
             Err(message) => {
                 report::complain(&format!("hairpin probe: {message}"));
