@@ -277,6 +277,7 @@ fn completions_and_manual_pages_cover_every_command() {
         "-check",
         "-credentials",
         "-probe",
+        "-bench",
         "-completions",
         "-man",
     ] {

@@ -210,7 +210,12 @@ pub fn set_dont_fragment(socket: &UdpSocket, address: IpAddr, on: bool) {
     let _ = set_option(socket, level, option, value);
 }
 
-pub(super) fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+pub(super) fn set_option(
+    socket: &impl AsRawFd,
+    level: i32,
+    option: i32,
+    value: i32,
+) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the option's value is an int whose
     // address and size are given.
     #[allow(unsafe_code)]

@@ -68,7 +68,11 @@ pub fn run(
         if used.is_some() && (free.len() == cycles.len() || now > end + PATIENCE) {
             break;
         }
-        let due = if used.is_none() { pacer.due(nanos(now)) } else { 0 };
+        let due = if used.is_none() {
+            pacer.due(nanos(now))
+        } else {
+            0
+        };
         let counts = start.is_some() && used.is_none();
         for _ in 0..due {
             let place = match free.pop_front() {
@@ -142,7 +146,10 @@ pub fn run(
             worked += then.elapsed() + (then - now);
         }
         for (end, slot) in cycles.iter_mut().enumerate() {
-            if slot.as_ref().is_some_and(|cycle| now > cycle.began + PATIENCE) {
+            if slot
+                .as_ref()
+                .is_some_and(|cycle| now > cycle.began + PATIENCE)
+            {
                 *slot = None;
                 ends.close(end);
                 free.push_back(end);

@@ -57,9 +57,7 @@ impl Gauge {
         Use {
             time: end.at - start.at,
             server_cpu: both(end.server_cpu, start.server_cpu),
-            server_dropped: (|| {
-                Some(end.server_dropped?.saturating_sub(start.server_dropped?))
-            })(),
+            server_dropped: (|| Some(end.server_dropped?.saturating_sub(start.server_dropped?)))(),
             own_cpu: end.own_cpu.saturating_sub(start.own_cpu),
             own_dropped: end.own_dropped.saturating_sub(start.own_dropped),
         }

@@ -186,7 +186,9 @@ pub(super) fn main(args: &BenchArgs) -> Result<(), Failure> {
             password: String::new(),
         },
         (_, Scheme::Stun) => {
-            return Err(Failure::usage("a stun: URL is good for the scenario binding only"));
+            return Err(Failure::usage(
+                "a stun: URL is good for the scenario binding only",
+            ));
         }
         _ => gather(&args.credential, "bench").map_err(Failure::usage)?,
     };
@@ -274,8 +276,7 @@ fn run(plan: &Plan, target: &Target, gauge: &Gauge) -> Result<Report, String> {
         }
         Work::Churn => {
             report.memory_before = gauge.memory();
-            let (used, worked, tally) =
-                churn::run(plan, target.server, &target.credential, gauge)?;
+            let (used, worked, tally) = churn::run(plan, target.server, &target.credential, gauge)?;
             report.memory_after = gauge.memory();
             report.ran(used, worked, &tally);
             Ok(report)
@@ -313,7 +314,11 @@ fn allocate(
     report: &mut Report,
 ) -> Result<(Ends, Vec<Seat>), String> {
     let cannot = |error: std::io::Error| format!("cannot open a client's socket: {error}");
-    let busy = if plan.work == Work::Hold { 0 } else { plan.clients };
+    let busy = if plan.work == Work::Hold {
+        0
+    } else {
+        plan.clients
+    };
     let total = plan.clients + plan.idle;
     let mut ends = Ends::new().map_err(cannot)?;
     let mut seats = Vec::with_capacity(total);

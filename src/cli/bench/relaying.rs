@@ -127,12 +127,7 @@ pub fn prepare<'p>(
 }
 
 /// Opens a peer's socket, which exchanges packets with one relayed address only.
-fn peer(
-    ends: &mut Ends,
-    ip: IpAddr,
-    relayed: SocketAddr,
-    coalesced: bool,
-) -> io::Result<usize> {
+fn peer(ends: &mut Ends, ip: IpAddr, relayed: SocketAddr, coalesced: bool) -> io::Result<usize> {
     let socket = datagram_socket(SocketAddr::new(ip, 0), coalesced)?;
     socket.connect(relayed)?;
     ends.add_datagram(socket)
@@ -221,7 +216,9 @@ impl Relaying<'_> {
             } else if then - progress > LOST_AFTER.as_nanos() as u64 {
                 progress = then;
                 if matches!(self.plan.pace, Pace::Window(_)) {
-                    self.routes.iter_mut().for_each(|route| route.flow.give_up());
+                    self.routes
+                        .iter_mut()
+                        .for_each(|route| route.flow.give_up());
                 }
             }
             now = then;

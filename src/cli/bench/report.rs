@@ -199,7 +199,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
         let name = plan.scenario.name();
-        line(f, "scenario", &format!("{name}, {}/{}", self.server, plan.transport))?;
+        line(
+            f,
+            "scenario",
+            &format!("{name}, {}/{}", self.server, plan.transport),
+        )?;
         if let Work::Relay(_) = plan.work {
             let pace = match plan.pace {
                 Pace::Window(window) => format!("{window} packets under way"),

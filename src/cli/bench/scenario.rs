@@ -274,7 +274,10 @@ impl Plan {
             }
         }
         if self.segmented && self.burst * (self.size + 64) > 65_000 {
-            return Err("a burst of segments is at most 65,000 bytes; take fewer, or --segments false".to_owned());
+            return Err(
+                "a burst of segments is at most 65,000 bytes; take fewer, or --segments false"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

@@ -121,10 +121,7 @@ impl Session {
         }
         if let Some(key) = &self.key {
             writer
-                .attribute(
-                    AttributeType::USERNAME,
-                    self.credential.username.as_bytes(),
-                )
+                .attribute(AttributeType::USERNAME, self.credential.username.as_bytes())
                 .attribute(AttributeType::REALM, self.realm.as_bytes())
                 .attribute(AttributeType::NONCE, &self.nonce)
                 .integrity(Mac::Sha1, key);

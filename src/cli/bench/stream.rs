@@ -10,8 +10,8 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use crate::wire::stream::{Framing, MAX_FRAME, next_frame_in};
 use crate::wire::ChannelRange;
+use crate::wire::stream::{Framing, MAX_FRAME, next_frame_in};
 
 /// How long connecting and the handshake may take.
 const PATIENCE: Duration = Duration::from_secs(5);

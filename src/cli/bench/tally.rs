@@ -27,20 +27,22 @@ pub struct Tally {
 pub struct Flow {
     /// The place the next payload gets.
     pub next: u64,
-    /// The place behind the latest that was delivered, or given up.
+    /// The place behind the latest that was delivered.
     pub delivered: u64,
+    /// The place behind the latest that was delivered or taken for lost.
+    pub settled: u64,
 }
 
 impl Flow {
     /// How many are under way, as far as can be known.
     #[must_use]
     pub fn under_way(&self) -> u64 {
-        self.next - self.delivered
+        self.next - self.settled
     }
 
     /// Takes what is under way for lost.
     pub fn give_up(&mut self) {
-        self.delivered = self.next;
+        self.settled = self.next;
     }
 }
 
@@ -49,6 +51,7 @@ impl Tally {
     pub fn arrived(&mut self, flow: &mut Flow, stamp: Stamp, at: u64, counts: bool) {
         let is_late = stamp.place < flow.delivered;
         flow.delivered = flow.delivered.max((stamp.place + 1).min(flow.next));
+        flow.settled = flow.settled.max(flow.delivered);
         if counts {
             self.delivered += 1;
             self.reordered += u64::from(is_late);
@@ -65,7 +68,7 @@ mod tests {
         let mut tally = Tally::default();
         let mut flow = Flow {
             next: 10,
-            delivered: 0,
+            ..Flow::default()
         };
         for place in places.iter().copied() {
             let stamp = Stamp {
@@ -84,6 +87,22 @@ mod tests {
         assert_eq!((tally.delivered, tally.reordered), (4, 0));
         assert_eq!(flow.under_way(), 4);
         assert!(tally.delays.longest() == 2000);
+    }
+
+    #[test]
+    fn what_was_taken_for_lost_and_comes_late_is_in_order() {
+        let (mut tally, mut flow) = arrivals(&[0, 1]);
+        flow.give_up();
+        assert_eq!(flow.under_way(), 0);
+        for place in [2, 3] {
+            let stamp = Stamp {
+                flow: 0,
+                place,
+                sent: 1000,
+            };
+            tally.arrived(&mut flow, stamp, 3000, true);
+        }
+        assert_eq!((tally.delivered, tally.reordered), (4, 0));
     }
 
     #[test]
