@@ -85,7 +85,7 @@ fn a_refused_credential_ends_the_load_with_its_code() {
     for scenario in ["saturated", "churn"] {
         let (status, text) = refusal(&[&[&url, "-s", scenario], &USER[..]].concat());
         assert_eq!(status, Some(1));
-        assert!(text.contains("refused Allocate with 401"), "{text}");
+        assert!(text.contains("refused allocate with 401"), "{text}");
     }
 }
 

@@ -14,7 +14,7 @@ use super::gauge::{Gauge, Use};
 use super::pacer::Pacer;
 use super::scenario::{Plan, Wait};
 use super::session::{Ask, Heard, Session};
-use super::setup::{Seat, client_socket};
+use super::setup::{Seat, client_socket, passing_source};
 use super::tally::Tally;
 use crate::cli::probe::credentials::Credential;
 
@@ -83,7 +83,7 @@ pub fn run(
                     continue;
                 }
             };
-            let source = number as usize;
+            let source = passing_source(server, number as usize);
             let socket = client_socket(server, source, false).map_err(failed)?;
             if place == cycles.len() {
                 ends.add_datagram(socket).map_err(failed)?;

@@ -264,7 +264,7 @@ fn run(plan: &Plan, target: &Target, gauge: &Gauge) -> Result<Report, String> {
             let mut ends = Ends::new().map_err(|error| error.to_string())?;
             report.memory_before = gauge.memory();
             for number in 0..plan.clients {
-                setup::client_socket(target.server, number, false)
+                setup::client_socket(target.server, setup::source(target.server, number), false)
                     .and_then(|socket| ends.add_datagram(socket))
                     .map_err(|error| format!("cannot open a client's socket: {error}"))?;
             }
@@ -328,7 +328,11 @@ fn allocate(
     let began = Instant::now();
     for number in 0..total {
         let end = if plan.transport == Transport::Udp {
-            let socket = setup::client_socket(target.server, number, plan.coalesced);
+            let socket = setup::client_socket(
+                target.server,
+                setup::source(target.server, number),
+                plan.coalesced,
+            );
             socket.and_then(|socket| ends.add_datagram(socket))
         } else {
             let stream = StreamEnd::connect(target.server, target.tls.clone())

@@ -50,7 +50,7 @@ impl Pacer {
 
     /// How many bursts are to be sent now.
     pub fn due(&mut self, now: u64) -> usize {
-        if now < self.next || self.interval == 0 {
+        if now < self.next || self.is_window() {
             return 0;
         }
         self.ideal += self.interval;
@@ -67,10 +67,16 @@ impl Pacer {
         whole as usize
     }
 
+    /// Whether deliveries alone set the pace.
+    #[must_use]
+    pub fn is_window(&self) -> bool {
+        self.interval == 0
+    }
+
     /// How long nothing is due.
     #[must_use]
     pub fn pause(&self, now: u64) -> Duration {
-        if self.interval == 0 {
+        if self.is_window() {
             return Duration::MAX;
         }
         Duration::from_nanos(self.next.saturating_sub(now))

@@ -62,7 +62,9 @@ impl Report {
     /// Takes what a load was: what it used, how long it worked and what it counted.
     pub fn ran(&mut self, used: Use, worked: Duration, tally: &Tally) {
         self.used = used;
-        self.worked = worked;
+        // Others may have had the core for a part of the time in which the load was at work.
+        let share = used.own_cpu.as_secs_f64() / used.time.as_secs_f64().max(1e-9);
+        self.worked = worked.mul_f64(share.min(1.0));
         self.tally = tally.clone();
     }
 

@@ -16,7 +16,7 @@ pub enum Scenario {
     Saturated,
     /// Clients to peers in bursts of 8 x 1200 bytes, as many as the server takes
     Video,
-    /// Peers to clients, 100,000 packets a second
+    /// Peers to clients, 100,000 a second, in groups of 20, one packet of each peer after the other
     ToClient,
     /// As saturated, in Send indications
     Send,
@@ -26,7 +26,7 @@ pub enum Scenario {
     Many,
     /// From client to client through both their relays, 60,000 a second
     RelayToRelay,
-    /// Clients to peers in 1200 bytes, 30,000 a second: for clients over TCP and TLS
+    /// Clients to peers in 1200 bytes, 30,000 a second, in groups of 15: for clients over TCP and TLS
     Stream,
     /// Binding requests, 60,000 a second
     Binding,
@@ -168,7 +168,11 @@ impl Plan {
                 let work = Work::Relay(Direction::RelayToRelay);
                 (work, 16, 160, even(60_000))
             }
-            Scenario::Stream => (to_peer, 16, 1200, even(30_000)),
+            Scenario::Stream => {
+                let every = Duration::from_micros(500);
+                let rate = 30_000;
+                (to_peer, 16, 1200, Pace::Rate { rate, every })
+            }
             Scenario::Binding => (Work::Binding, 16, stamp::LENGTH, even(60_000)),
             Scenario::Churn => (Work::Churn, 64, stamp::LENGTH, even(500)),
             Scenario::Hold => (Work::Hold, 20_000, stamp::LENGTH, even(1)),

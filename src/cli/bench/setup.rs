@@ -3,7 +3,7 @@
 //! The main type is [`Seat`], a client with its end and its session.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::ends::Ends;
@@ -55,19 +55,30 @@ impl Seat {
     }
 }
 
-/// The source address of a client, by its number: the one that leads to the server, or one of many where that is here.
+/// The source address of a client that stays, by its number: the one that leads to the server, or one of many where that
+/// is here.
 #[must_use]
 pub fn source(server: SocketAddr, number: usize) -> SocketAddr {
-    let ip = match server.ip() {
+    SocketAddr::new(nth_source(server, number / PER_SOURCE), 0)
+}
+
+/// The source address of a client that comes and goes: where the server is here, no two in a row have the same, so that
+/// none gets a port of which the server still remembers another client.
+#[must_use]
+pub fn passing_source(server: SocketAddr, number: usize) -> SocketAddr {
+    SocketAddr::new(nth_source(server, number), 0)
+}
+
+fn nth_source(server: SocketAddr, number: usize) -> IpAddr {
+    match server.ip() {
         IpAddr::V4(ip) if ip.is_loopback() => {
-            let host = (number / PER_SOURCE % 200 + 1) as u8;
-            IpAddr::V4(Ipv4Addr::new(127, 0, 0, host))
+            let (high, low) = (number / 250 % 250, number % 250 + 1);
+            IpAddr::V4(Ipv4Addr::new(127, 0, high as u8, low as u8))
         }
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(ip) if ip.is_loopback() => server.ip(),
-        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-    };
-    SocketAddr::new(ip, 0)
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
 }
 
 /// Opens a client's UDP socket, connected to the server.
@@ -76,10 +87,10 @@ pub fn source(server: SocketAddr, number: usize) -> SocketAddr {
 /// What the system says.
 pub fn client_socket(
     server: SocketAddr,
-    number: usize,
+    source: SocketAddr,
     coalesced: bool,
-) -> io::Result<std::net::UdpSocket> {
-    let socket = datagram_socket(source(server, number), coalesced)?;
+) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(source, coalesced)?;
     socket.connect(server)?;
     Ok(socket)
 }
