@@ -87,11 +87,11 @@ def first_in_line():
 
 
 class Server:
-    """A server on the server's core, with two relay addresses of its own."""
+    """A server on the server's core, with four relay addresses of its own: ports that were just released are not used again at once."""
 
     def __init__(self, kind, number, folder):
         self.kind, self.port, self.tls_port = kind, 13478 + 10 * number, 15349 + 10 * number
-        relays = [f"127.0.{number + 1}.{host}" for host in (1, 2)]
+        relays = [f"127.0.{number + 1}.{host}" for host in (1, 2, 3, 4)]
         command = self.hairpin(folder, relays) if kind == "hairpin" else self.coturn(folder, relays)
         self.started = time.monotonic()
         self.process = subprocess.Popen(

@@ -40,6 +40,7 @@ fn options_that_do_not_fit_the_scenario_are_told() {
         (&["--duration", "3m"], "at most 2m"),
         (&["--every", "2s", "--rate", "5"], "at most 1s"),
         (&["--scenario", "nothing"], "possible values: saturated"),
+        (&["--peer-address", "0.0.0.0"], "peers need an address"),
         (&["--pid", "4294967295"], "no process 4294967295"),
     ] {
         let all = [&["turn:127.0.0.1:1"], &USER[..], args].concat();
@@ -100,7 +101,7 @@ fn peers_that_the_server_denies_end_the_load_with_a_hint() {
         "-p",
         "a password for this test",
         "--peer-address",
-        "0.0.0.0",
+        "127.0.0.66",
     ];
     let (status, text) = refusal(&args);
     assert_eq!(status, Some(1));

@@ -62,7 +62,7 @@ impl Server {
              [[relay.address]]\naddress = \"{address}\"\n\
              [auth]\nrealm = \"test\"\nsecrets = [{{ file = \"secret\" }}]\n\
              [[auth.user]]\nname = \"user\"\npassword = \"a password for this test\"\n\
-             [peers]\nallow = [\"127.0.0.0/8\"]\n[metrics]\naddress = \"\"\n"
+             [peers]\nallow = [\"127.0.0.0/8\"]\ndeny = [\"127.0.0.66\"]\n[metrics]\naddress = \"\"\n"
         );
         let path = folder.path().join("hairpin.toml");
         fs::write(&path, configuration).unwrap();
@@ -119,6 +119,10 @@ impl Server {
         let mut all = vec![url.as_str(), "--pid", &pid];
         if transport == "tls" {
             all.extend(["--ca", &ca]);
+        }
+        // Tests share their machine, so most loads do not spin.
+        if !args.contains(&"--wait") {
+            all.extend(["--wait", "sleep"]);
         }
         all.extend(["--warm-up", "100ms", "--duration", "300ms"]);
         all.extend(["-u", "user", "-p", "a password for this test"]);

@@ -83,7 +83,7 @@ pub fn run(plan: &Plan, ends: &mut Ends, gauge: &Gauge) -> io::Result<(Use, Dura
             used = Some(gauge.since(start));
         }
         if used.is_some() {
-            let waits = flows.iter().any(|flow| flow.under_way() > 0);
+            let waits = flows.iter().any(|flow| flow.awaited() > 0);
             if !waits || at > end + DRAIN.as_nanos() as u64 {
                 break;
             }

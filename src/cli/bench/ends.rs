@@ -8,7 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::stream::StreamEnd;
-use crate::net::volley::{Catcher, Volley, Watch};
+use crate::net::volley::{Catcher, Volley, Watch, datagram_socket};
 
 /// One socket.
 enum End {
@@ -67,15 +67,22 @@ impl Ends {
         Ok(())
     }
 
+    /// Gives a datagram end another port, where the system chose the one it has.
+    ///
+    /// # Errors
+    /// What the system says, or that the end is no datagram end.
+    pub fn reopen(&mut self, end: usize, coalesced: bool) -> io::Result<()> {
+        let End::Datagram(old) = &self.ends[end] else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let socket = datagram_socket(SocketAddr::new(old.local_addr()?.ip(), 0), coalesced)?;
+        socket.connect(old.peer_addr()?)?;
+        self.replace(end, socket)
+    }
+
     /// Closes an end; its number stays taken.
     pub fn close(&mut self, end: usize) {
         self.ends[end] = End::Closed;
-    }
-
-    /// Whether an end sends datagrams.
-    #[must_use]
-    pub fn is_datagram(&self, end: usize) -> bool {
-        matches!(self.ends[end], End::Datagram(_))
     }
 
     /// Where an end is.

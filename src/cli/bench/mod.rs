@@ -192,6 +192,11 @@ pub(super) fn main(args: &BenchArgs) -> Result<(), Failure> {
         }
         _ => gather(&args.credential, "bench").map_err(Failure::usage)?,
     };
+    if args.peer_address.is_some_and(|ip| ip.is_unspecified()) {
+        return Err(Failure::usage(
+            "peers need an address; name one of this machine",
+        ));
+    }
     let server = resolve(&args.url)?;
     let tls = tls(args)?;
     let pid = args.pid.map(Process::watch).transpose();
@@ -353,7 +358,7 @@ fn allocate(
         }
         seats.push(Seat::new(session));
     }
-    setup::bring_up(&mut ends, &mut seats)?;
+    setup::bring_up(&mut ends, &mut seats, plan.coalesced)?;
     report.setup = Setup {
         allocations: total,
         time: began.elapsed(),

@@ -25,7 +25,7 @@ const LOST_AFTER: Duration = Duration::from_millis(50);
 /// With a window, arrivals are looked at only this often, in nanoseconds: several at once cost the load less.
 const LOOK_EVERY: u64 = 50_000;
 
-/// How long packets that are still under way are waited for in the end.
+/// In the end, packets that are still under way are waited for until there was silence for this long.
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// Where a flow starts and ends, and what it sends.
@@ -109,7 +109,7 @@ pub fn prepare<'p>(
             }
         }
     }
-    bring_up(&mut ends, seats)?;
+    bring_up(&mut ends, seats, plan.coalesced)?;
     let longest = routes
         .iter()
         .map(|route| route.frame.bytes.len())
@@ -156,11 +156,13 @@ impl Relaying<'_> {
         self.counts_from = self.now();
         self.drive(self.plan.duration)?;
         let used = gauge.since(&start);
-        let deadline = Instant::now() + DRAIN;
-        while self.routes.iter().any(|route| route.flow.under_way() > 0)
-            && Instant::now() < deadline
+        let mut deadline = Instant::now() + DRAIN;
+        // What was taken for lost may only be late.
+        while self.routes.iter().any(|route| route.flow.awaited() > 0) && Instant::now() < deadline
         {
-            self.collect(Duration::from_millis(1))?;
+            if self.collect(Duration::from_millis(10))? {
+                deadline = Instant::now() + DRAIN;
+            }
         }
         Ok(used)
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::ends::Ends;
 use super::session::{Ask, Heard, LONGEST_REQUEST, Session};
 use crate::net::volley::datagram_socket;
+use crate::wire::Method;
 
 /// How many requests are under way at one time: more could be lost where the server's buffer is small.
 const AT_ONCE: usize = 64;
@@ -28,6 +29,7 @@ pub struct Seat {
     pub session: Session,
     sent: Option<Instant>,
     tries: u32,
+    reopened: u32,
 }
 
 impl Seat {
@@ -38,6 +40,7 @@ impl Seat {
             session,
             sent: None,
             tries: 0,
+            reopened: 0,
         }
     }
 
@@ -99,7 +102,7 @@ pub fn client_socket(
 ///
 /// # Errors
 /// A sentence about the first client that was refused or got no answer.
-pub fn bring_up(ends: &mut Ends, seats: &mut [Seat]) -> Result<(), String> {
+pub fn bring_up(ends: &mut Ends, seats: &mut [Seat], coalesced: bool) -> Result<(), String> {
     let mut next = 0;
     let mut under_way: Vec<usize> = Vec::new();
     let mut heard = Vec::new();
@@ -130,6 +133,14 @@ pub fn bring_up(ends: &mut Ends, seats: &mut [Seat]) -> Result<(), String> {
             match news {
                 Heard::More => {
                     seats[seat].tries = 1;
+                    send(ends, seats, seat, now)?;
+                }
+                // The server still remembers another client that had this port.
+                Heard::Refused(Method::ALLOCATE, 437) if seats[seat].reopened < TRIES => {
+                    seats[seat].reopened += 1;
+                    seats[seat].tries = 1;
+                    ends.reopen(seat, coalesced)
+                        .map_err(|error| format!("cannot open a client's socket: {error}"))?;
                     send(ends, seats, seat, now)?;
                 }
                 Heard::Refused(method, code) => return Err(refusal(method.name(), code)),
@@ -181,5 +192,5 @@ pub fn release(ends: &mut Ends, seats: &mut [Seat]) {
         }
     }
     // Whoever measures is told what was measured, even if the server has gone.
-    let _ = bring_up(ends, seats);
+    let _ = bring_up(ends, seats, false);
 }

@@ -40,6 +40,12 @@ impl Flow {
         self.next - self.settled
     }
 
+    /// How many have not come, up to the last that was sent.
+    #[must_use]
+    pub fn awaited(&self) -> u64 {
+        self.next - self.delivered
+    }
+
     /// Takes what is under way for lost.
     pub fn give_up(&mut self) {
         self.settled = self.next;
