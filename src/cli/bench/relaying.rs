@@ -263,8 +263,8 @@ impl Relaying<'_> {
         let route = &mut self.routes[number];
         let length = route.frame.bytes.len();
         let burst = self.plan.burst;
-        let mut place = route.flow.next;
-        for datagram in self.volley.datagrams(length).take(burst) {
+        let datagrams = self.volley.datagrams(length).take(burst);
+        for (place, datagram) in (route.flow.next..).zip(datagrams) {
             datagram.copy_from_slice(&route.frame.bytes);
             let stamp = Stamp {
                 flow: number as u32,
@@ -272,7 +272,6 @@ impl Relaying<'_> {
                 sent: now,
             };
             stamp.write(&mut datagram[route.frame.payload.clone()]);
-            place += 1;
         }
         let segmented = self.plan.segmented;
         let taken = self

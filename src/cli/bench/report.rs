@@ -271,7 +271,11 @@ impl fmt::Display for Report {
                 mib(after.resident),
                 mib(after.proportional),
             );
-            if let Some(each) = self.memory_each() {
+            // A few allocations do not show what one takes.
+            if let Some(each) = self
+                .memory_each()
+                .filter(|_| self.setup.allocations >= 1000)
+            {
                 text += &format!(", {each:.0} bytes for an allocation");
             }
             line(f, "memory", &text)?;

@@ -270,7 +270,7 @@ impl Plan {
             return Ok(());
         };
         if direction == Direction::RelayToRelay {
-            if self.clients % 2 != 0 {
+            if !self.clients.is_multiple_of(2) {
                 return Err("relay to relay takes an even number of --clients".to_owned());
             }
             if self.peers != 1 {
