@@ -234,10 +234,17 @@ struct Target {
     peer_ip: Option<IpAddr>,
 }
 
+/// How clients reach the server: UDP, unless the URL says otherwise.
+fn transport(url: &ProbeUrl) -> Transport {
+    url.transports().first().copied().unwrap_or(Transport::Udp)
+}
+
+/// The server's address. A load is for one server: what SRV records have to say of others is not asked.
 fn resolve(url: &ProbeUrl) -> Result<SocketAddr, Failure> {
+    let port = url.port.unwrap_or(transport(url).default_port());
     match &url.host {
-        Host::Ip(ip) => Ok(SocketAddr::new(*ip, url.port)),
-        Host::Name(name) => (name.as_str(), url.port)
+        Host::Ip(ip) => Ok(SocketAddr::new(*ip, port)),
+        Host::Name(name) => (name.as_str(), port)
             .to_socket_addrs()
             .ok()
             .and_then(|mut addresses| addresses.next())
@@ -246,7 +253,7 @@ fn resolve(url: &ProbeUrl) -> Result<SocketAddr, Failure> {
 }
 
 fn tls(args: &BenchArgs) -> Result<Option<(Arc<ClientConfig>, ServerName<'static>)>, Failure> {
-    if args.url.transport != Transport::Tls {
+    if transport(&args.url) != Transport::Tls {
         return Ok(None);
     }
     let Trust::Authorities(config) = Trust::load(args.ca.as_deref()).map_err(Failure::usage)?

@@ -205,7 +205,7 @@ impl Plan {
     /// # Errors
     /// A sentence about arguments that do not fit each other.
     pub fn new(args: &BenchArgs) -> Result<Plan, String> {
-        let mut plan = Plan::preset(args.scenario, args.url.transport);
+        let mut plan = Plan::preset(args.scenario, super::transport(&args.url));
         let relays = matches!(plan.work, Work::Relay(_));
         let relaying_only = [
             ("--peers", args.peers.is_some()),
