@@ -205,7 +205,11 @@ pub(super) fn main(args: &BenchArgs) -> Result<(), Failure> {
         own: Process::own(),
     };
     // One for each client and peer, and some for the process itself.
-    let sockets = plan.idle + plan.clients * (1 + plan.peers) + 50;
+    let peers = match plan.work {
+        Work::Relay(_) => plan.peers,
+        Work::Binding | Work::Churn | Work::Hold => 0,
+    };
+    let sockets = plan.idle + plan.clients * (1 + peers) + 50;
     let limit = descriptors::raise_limit();
     if limit < sockets as u64 {
         return Err(Failure::new(format!(
