@@ -15,6 +15,7 @@ mod entrance;
 mod icmp;
 mod mailbox;
 mod outbox;
+mod pace;
 mod proxy;
 mod receiver;
 mod relay_set;
@@ -88,6 +89,8 @@ pub struct NetSettings {
     pub listener_buffers: Buffers,
     /// The buffers of relays.
     pub relay_buffers: Buffers,
+    /// How long a busy worker waits for more packets before it reads those that are there; zero for not at all.
+    pub rest: Duration,
     /// Stream connections.
     pub stream: StreamSettings,
 }
@@ -107,6 +110,12 @@ impl NetSettings {
             workers: 1,
             listener_buffers: buffers(4 << 20),
             relay_buffers: buffers(1 << 20),
+            rest: Duration::from_micros(
+                std::env::var("REST")
+                    .ok()
+                    .and_then(|v| v.parse().ok())
+                    .unwrap_or(200),
+            ),
             stream: StreamSettings::default(),
         }
     }

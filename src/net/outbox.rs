@@ -1,13 +1,17 @@
 //! Sending datagrams in batches: sendmmsg, with runs of one size to one destination as one UDP_SEGMENT send.
 //!
-//! Datagrams collect here while a batch is worked on and leave together in [`Outbox::flush`]. Payloads are not copied:
-//! they are ranges of the receiver's memory, or of the outbox's own where something was written for sending.
+//! Datagrams collect here while a batch is worked on and leave together in [`Outbox::flush`], flow by flow, so that those
+//! of one flow make runs even where a batch has many flows. Payloads are not copied: they are ranges of the receiver's
+//! memory, or of the outbox's own where something was written for sending.
+
+mod flows;
 
 use super::receiver::empty_message;
 use super::sockaddr::{RawAddress, in_addr, in6_addr};
 use super::socket;
 use crate::engine::Header;
 use crate::engine::counters::{Counters, DropReason};
+use flows::Flows;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::Range;
@@ -81,7 +85,9 @@ struct Run {
 
 pub(super) struct Outbox {
     datagrams: Vec<Datagram>,
+    flows: Flows,
     kept: Vec<u8>,
+    /// The datagrams' places in the order of sending.
     order: Vec<u32>,
     runs: Vec<Run>,
     iovecs: Vec<libc::iovec>,
@@ -94,6 +100,7 @@ impl Outbox {
     pub fn new() -> Self {
         Outbox {
             datagrams: Vec::with_capacity(256),
+            flows: Flows::new(),
             kept: Vec::with_capacity(4096),
             order: Vec::with_capacity(256),
             runs: Vec::with_capacity(MAX_MESSAGES),
@@ -112,6 +119,7 @@ impl Outbox {
     }
 
     pub fn push(&mut self, datagram: Datagram) {
+        self.flows.add(&datagram, &self.datagrams);
         self.datagrams.push(datagram);
     }
 
@@ -120,7 +128,7 @@ impl Outbox {
         self.datagrams.iter().any(|datagram| datagram.exit == exit)
     }
 
-    /// Sends everything. Datagrams of one socket keep their order; what cannot be sent is dropped and counted.
+    /// Sends everything. Datagrams of one flow keep their order; what cannot be sent is dropped and counted.
     pub fn flush<'s>(
         &mut self,
         received: &[u8],
@@ -130,12 +138,7 @@ impl Outbox {
         if self.datagrams.is_empty() {
             return;
         }
-        self.order.clear();
-        self.order.extend(0..self.datagrams.len() as u32);
-        let datagrams = &self.datagrams;
-        // The place is part of the key, so the order within a socket stays without a sort that allocates.
-        self.order
-            .sort_unstable_by_key(|place| (datagrams[*place as usize].exit, *place));
+        self.flows.take_in_order(&mut self.order);
 
         let mut start = 0;
         while start < self.order.len() {

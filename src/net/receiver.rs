@@ -9,8 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// How many messages are received at once at most.
-pub(super) const SLOTS: usize = 32;
+/// How many messages are received at once at most. What is received at once also leaves together, so this is how many
+/// datagrams there are to make runs of.
+pub(super) const SLOTS: usize = 128;
 
 /// The largest UDP datagram, and so the largest run the kernel coalesces.
 const SLOT_SIZE: usize = 65_536;
@@ -50,11 +51,11 @@ impl Received {
 struct Control([u8; CONTROL_SIZE]);
 
 pub(super) struct Receiver {
-    memory: Vec<u8>,
-    names: Vec<RawAddress>,
-    controls: Vec<Control>,
-    iovecs: Vec<libc::iovec>,
-    headers: Vec<libc::mmsghdr>,
+    memory: Block<u8>,
+    names: Block<RawAddress>,
+    controls: Block<Control>,
+    iovecs: Block<libc::iovec>,
+    headers: Block<libc::mmsghdr>,
     used: usize,
     received: Vec<Received>,
 }
@@ -65,20 +66,28 @@ impl Receiver {
             iov_base: std::ptr::null_mut(),
             iov_len: 0,
         };
-        Receiver {
+        let mut receiver = Receiver {
             // Zeroed by the system page by page as they are touched: small packets cost one page a slot.
-            memory: vec![0; STRIDE * SLOTS],
-            names: vec![RawAddress::none(); SLOTS],
-            controls: vec![Control([0; CONTROL_SIZE]); SLOTS],
-            iovecs: vec![empty_iovec; SLOTS],
-            headers: vec![empty_message(); SLOTS],
+            memory: Block::new(vec![0; STRIDE * SLOTS]),
+            names: Block::new(vec![RawAddress::none(); SLOTS]),
+            controls: Block::new(vec![Control([0; CONTROL_SIZE]); SLOTS]),
+            iovecs: Block::new(vec![empty_iovec; SLOTS]),
+            headers: Block::new(vec![empty_message(); SLOTS]),
             used: 0,
             received: Vec::with_capacity(SLOTS),
+        };
+        for slot in 0..SLOTS {
+            receiver.prepare(slot);
         }
+        receiver
     }
 
     /// Frees all slots. Ranges handed out before mean nothing from here on.
     pub fn clear(&mut self) {
+        // Most batches are short, and most headers as they were.
+        for slot in 0..self.used {
+            self.restore(slot);
+        }
         self.used = 0;
     }
 
@@ -89,7 +98,7 @@ impl Receiver {
 
     /// The bytes that ranges speak of.
     pub fn memory(&self) -> &[u8] {
-        &self.memory
+        self.memory.get()
     }
 
     /// The messages of the last [`Receiver::receive`].
@@ -103,16 +112,14 @@ impl Receiver {
         self.received.clear();
         let first = self.used;
         let count = at_most.min(self.room());
-        for slot in first..first + count {
-            self.prepare(slot);
-        }
-        // SAFETY: the headers from `first` on were just prepared: they point to a name, an iovec and a control buffer
-        // of their own, all in vectors that are never resized, and the iovecs to disjoint parts of `memory`.
+        // SAFETY: all headers were prepared in `new`, and those from `first` on restored since they were last used: they
+        // point to a name, an iovec and a control buffer of their own, and the iovecs to disjoint parts of `memory`, all
+        // in blocks that stay where they are as long as this receiver lives. Nothing borrows from them meanwhile.
         #[allow(unsafe_code)]
         let result = unsafe {
             libc::recvmmsg(
                 socket.as_fd().as_raw_fd(),
-                self.headers.as_mut_ptr().add(first),
+                self.headers.place(0).add(first),
                 count as libc::c_uint,
                 libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
@@ -137,33 +144,45 @@ impl Receiver {
         Ok(got == count)
     }
 
+    /// Points a header to its own buffers.
     fn prepare(&mut self, slot: usize) {
-        let memory = &mut self.memory[slot * STRIDE..slot * STRIDE + SLOT_SIZE];
-        self.iovecs[slot] = libc::iovec {
-            iov_base: memory.as_mut_ptr().cast(),
-            iov_len: memory.len(),
-        };
-        self.names[slot] = RawAddress::none();
-        let header = &mut self.headers[slot];
-        header.msg_hdr.msg_name = (&raw mut self.names[slot]).cast();
+        self.iovecs.set(
+            slot,
+            libc::iovec {
+                iov_base: self.memory.place(slot * STRIDE).cast(),
+                iov_len: SLOT_SIZE,
+            },
+        );
+        let mut header = empty_message();
+        header.msg_hdr.msg_name = self.names.place(slot).cast();
         header.msg_hdr.msg_namelen = RawAddress::SIZE;
-        header.msg_hdr.msg_iov = &raw mut self.iovecs[slot];
+        header.msg_hdr.msg_iov = self.iovecs.place(slot);
         header.msg_hdr.msg_iovlen = 1;
-        header.msg_hdr.msg_control = (&raw mut self.controls[slot]).cast();
+        header.msg_hdr.msg_control = self.controls.place(slot).cast();
+        header.msg_hdr.msg_controllen = CONTROL_SIZE as _;
+        self.headers.set(slot, header);
+    }
+
+    /// Sets anew what the kernel wrote to a header.
+    fn restore(&mut self, slot: usize) {
+        self.names.set(slot, RawAddress::none());
+        let mut header = self.headers.get()[slot];
+        header.msg_hdr.msg_namelen = RawAddress::SIZE;
         header.msg_hdr.msg_controllen = CONTROL_SIZE as _;
         header.msg_hdr.msg_flags = 0;
         header.msg_len = 0;
+        self.headers.set(slot, header);
     }
 
     fn read(&self, slot: usize) -> Option<Received> {
-        let header = &self.headers[slot];
+        let header = &self.headers.get()[slot];
         if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
             return None; // larger than any UDP datagram
         }
         let length = (header.msg_len as usize).min(SLOT_SIZE);
         let start = slot * STRIDE;
         let mut received = Received {
-            from: self.names[slot].get()?,
+            from: self.names.get()[slot].get()?,
             to: None,
             memory: start..start + length,
             segment: length,
@@ -195,6 +214,50 @@ impl Receiver {
             }
         }
         Some(received)
+    }
+}
+
+/// Memory that system calls write to through pointers which are made once. A vector's own would end with the next
+/// reference to its elements.
+struct Block<T>(std::ptr::NonNull<[T]>);
+
+impl<T: Copy> Block<T> {
+    fn new(values: Vec<T>) -> Self {
+        Block(Box::leak(values.into_boxed_slice()).into())
+    }
+
+    /// Where an element is, for a system call.
+    fn place(&self, index: usize) -> *mut T {
+        assert!(index < self.0.len());
+        // SAFETY: the element is inside the allocation that the pointer is of.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.0.as_ptr().cast::<T>().add(index)
+        }
+    }
+
+    fn get(&self) -> &[T] {
+        // SAFETY: all elements have values, and system calls write to them only while the block is borrowed mutably.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.0.as_ref()
+        }
+    }
+
+    fn set(&mut self, index: usize, value: T) {
+        // SAFETY: `place` is inside the allocation and nothing else is borrowed from it.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.place(index).write(value);
+        }
+    }
+}
+
+impl<T> Drop for Block<T> {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from a box in `new` and is given back once.
+        #[allow(unsafe_code)]
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 

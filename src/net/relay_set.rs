@@ -1,7 +1,8 @@
 //! The relay sockets of a worker, in an epoll set of their own.
 //!
 //! The worker's runtime watches one descriptor, the set's, however many relays there are, and no task belongs to any of
-//! them.
+//! them. A relay is told once of what came in (EPOLLET), which spares the system looking at it again: whoever does not
+//! read all of it says so with [`RelaySet::leave`].
 
 use super::socket::{self, Buffers};
 use crate::engine::RelayId;
@@ -16,6 +17,10 @@ pub(super) struct RelaySet {
     epoll: OwnedFd,
     sockets: Vec<Option<UdpSocket>>,
     events: Vec<libc::epoll_event>,
+    /// What there is to read, and whether errors are: of the last [`RelaySet::poll`].
+    ready: Vec<(RelayId, bool)>,
+    /// What was left of that.
+    left: Vec<(RelayId, bool)>,
 }
 
 impl RelaySet {
@@ -33,6 +38,8 @@ impl RelaySet {
             epoll,
             sockets: Vec::new(),
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
+            ready: Vec::with_capacity(EVENTS),
+            left: Vec::new(),
         })
     }
 
@@ -54,7 +61,7 @@ impl RelaySet {
     /// Watches a socket that is bound already. It is closed where that fails.
     pub fn adopt(&mut self, relay: RelayId, socket: UdpSocket) -> io::Result<()> {
         let mut event = libc::epoll_event {
-            events: libc::EPOLLIN as u32,
+            events: (libc::EPOLLIN | libc::EPOLLET) as u32,
             u64: u64::from(relay.0),
         };
         // SAFETY: both descriptors are open, and the event is only read during the call.
@@ -106,8 +113,11 @@ impl RelaySet {
         self.sockets.get(relay.0 as usize)?.as_ref()
     }
 
-    /// Asks which relays have something to read, without waiting; how many [`RelaySet::ready`] knows of.
-    pub fn poll(&mut self) -> io::Result<usize> {
+    /// Asks which relays have something to read, without waiting; how many [`RelaySet::ready`] knows of, and whether to
+    /// ask again although nothing else comes in.
+    pub fn poll(&mut self) -> io::Result<(usize, bool)> {
+        self.ready.clear();
+        self.ready.append(&mut self.left);
         // SAFETY: the events vector has room for as many as are asked for.
         #[allow(unsafe_code)]
         let result = unsafe {
@@ -118,13 +128,32 @@ impl RelaySet {
                 0,
             )
         };
-        usize::try_from(result).map_err(|_| io::Error::last_os_error())
+        let count = match usize::try_from(result) {
+            Ok(count) => count,
+            Err(_) => {
+                self.left.append(&mut self.ready);
+                return Err(io::Error::last_os_error());
+            }
+        };
+        for event in &self.events[..count] {
+            let has_error = event.events & libc::EPOLLERR as u32 != 0;
+            self.ready.push((RelayId(event.u64 as u32), has_error));
+        }
+        Ok((self.ready.len(), count == EVENTS))
     }
 
     /// The relay at a place below what [`RelaySet::poll`] returned, and whether it has errors to read.
     pub fn ready(&self, place: usize) -> (RelayId, bool) {
-        let event = self.events[place];
-        let has_error = event.events & libc::EPOLLERR as u32 != 0;
-        (RelayId(event.u64 as u32), has_error)
+        self.ready[place]
+    }
+
+    /// Says that a relay was not read to its end: the next [`RelaySet::poll`] names it again.
+    pub fn leave(&mut self, relay: RelayId, has_error: bool) {
+        self.left.push((relay, has_error));
+    }
+
+    /// Whether anything was left.
+    pub const fn has_left(&self) -> bool {
+        !self.left.is_empty()
     }
 }

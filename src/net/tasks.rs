@@ -31,9 +31,15 @@ pub(super) fn run(
     started: mpsc::Sender<()>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    let pace = worker.pace();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .on_thread_park(move || {
+            if let Some(rest) = pace.rest(std::time::Instant::now()) {
+                std::thread::sleep(rest);
+            }
+        })
         .build()?;
     let tasks = LocalSet::new();
     let worker: Shared = Rc::new(RefCell::new(worker));

@@ -14,6 +14,7 @@ use super::dtls::{Arrival, Associations};
 use super::icmp;
 use super::mailbox::{Inbox, Post};
 use super::outbox::{Exit, Outbox};
+use super::pace::Pace;
 use super::receiver::{Receiver, SLOTS};
 use super::relay_set::RelaySet;
 use super::report::Reporter;
@@ -63,6 +64,7 @@ pub(super) struct Core {
     settings: Arc<NetSettings>,
     listeners: Vec<Listener>,
     relays: RelaySet,
+    pace: Arc<Pace>,
     tcp: TcpRelays,
     connections: Slab<Connection>,
     dtls: Option<Associations>,
@@ -113,6 +115,7 @@ impl Worker {
         (post, inbox): (Post, Inbox),
         peer_sockets: Arc<PeerSockets>,
     ) -> io::Result<Self> {
+        let pace = Arc::new(Pace::new(settings.rest));
         let dtls = settings
             .dtls
             .clone()
@@ -126,6 +129,7 @@ impl Worker {
                 settings,
                 listeners,
                 relays: RelaySet::new()?,
+                pace,
                 tcp: TcpRelays::new(peer_sockets),
                 connections: Slab::new(),
                 dtls,
@@ -158,6 +162,10 @@ impl Worker {
 
     pub fn timer_wake(&self) -> Rc<Notify> {
         self.core.timer.clone()
+    }
+
+    pub fn pace(&self) -> Arc<Pace> {
+        self.core.pace.clone()
     }
 
     pub fn settings(&self) -> Arc<NetSettings> {
@@ -206,6 +214,7 @@ impl Worker {
                 return error.kind() == io::ErrorKind::Interrupted;
             }
         };
+        core.pace.took(receiver.received().len());
         let now = core.clock.now();
         let memory = receiver.memory();
         for message in receiver.received() {
@@ -243,7 +252,7 @@ impl Worker {
     /// Reads from the relays that have something; whether there may be more.
     pub fn serve_relays(&mut self) -> bool {
         let Worker { receiver, core, .. } = self;
-        let ready = match core.relays.poll() {
+        let (ready, is_full) = match core.relays.poll() {
             Ok(ready) => ready,
             Err(error) => {
                 core.reporter.receive_failed("relay set", &error);
@@ -254,9 +263,8 @@ impl Worker {
         let now = core.clock.now();
         for place in 0..ready {
             let (relay, has_error) = core.relays.ready(place);
-            if has_error {
-                core.serve_errors(now, relay, receiver.memory());
-            }
+            let mut is_left = has_error && core.serve_errors(now, relay, receiver.memory());
+            let has_error = is_left;
             if receiver.room() == 0 {
                 core.finish(receiver.memory());
                 receiver.clear();
@@ -264,13 +272,20 @@ impl Worker {
             let Some(socket) = core.relays.get(relay) else {
                 continue;
             };
-            if let Err(error) = receiver.receive(socket, RELAY_SHARE) {
-                // An ICMP error told in place of a packet is read from the error queue next time.
-                if !is_icmp(&error) {
-                    core.reporter.receive_failed("relay", &error);
+            match receiver.receive(socket, RELAY_SHARE) {
+                Ok(more) => is_left |= more,
+                Err(error) => {
+                    // An ICMP error told in place of a packet is read from the error queue next time.
+                    if !is_icmp(&error) {
+                        core.reporter.receive_failed("relay", &error);
+                    }
+                    is_left = true;
                 }
-                continue;
             }
+            if is_left {
+                core.relays.leave(relay, has_error);
+            }
+            core.pace.took(receiver.received().len());
             let memory = receiver.memory();
             for message in receiver.received() {
                 for range in message.datagrams() {
@@ -283,7 +298,7 @@ impl Worker {
             }
         }
         core.finish(receiver.memory());
-        ready > 0
+        is_full || core.relays.has_left()
     }
 
     /// Takes what other workers sent; whether there was anything.
@@ -347,16 +362,17 @@ impl Core {
         self.act(now, Some(client), input, outcome);
     }
 
-    /// Tells the client of a relay about ICMP errors.
-    fn serve_errors(&mut self, now: Now, relay: RelayId, received: &[u8]) {
+    /// Tells the client of a relay about ICMP errors; whether there may be more.
+    fn serve_errors(&mut self, now: Now, relay: RelayId, received: &[u8]) -> bool {
         let nothing = Input::other(received, &[]);
         for _ in 0..ERRORS_SHARE {
             let Some((peer, error)) = self.relays.get(relay).and_then(icmp::next_error) else {
-                return;
+                return false;
             };
             let outcome = self.engine.from_icmp(now, relay, peer, error);
             self.act(now, None, nothing, outcome);
         }
+        true
     }
 
     /// Sends what was collected, wakes who got something, and moves the timer if need be.
