@@ -14,6 +14,7 @@ use hairpin::wire::{
     TransactionId, Writer, channel_data,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,35 +44,95 @@ pub fn peer() -> SocketAddr {
 /// The channel's number.
 pub const CHANNEL: ChannelNumber = ChannelNumber::MIN;
 
+/// What a server goes by that relays from `relay` on these ports: one user, and peers as the filter has it.
+pub fn shared(relay: IpAddr, ports: RangeInclusive<u16>, filter: PeerRules) -> Shared {
+    let user = User {
+        name: "alice".into(),
+        credential: Credential::Password("s3cret".into()),
+    };
+    let authenticator = Authenticator::new(AuthSettings {
+        realm: REALM.into(),
+        users: vec![user],
+        ..AuthSettings::default()
+    });
+    let filter = PeerFilter::new(PeerRules {
+        relay_addresses: vec![relay],
+        relay_ports: ports.clone(),
+        ..filter
+    });
+    let rules = Rules::new(
+        authenticator.unwrap(),
+        NonceKeys::new([7; 32], 3600),
+        filter,
+    );
+    let relay = RelayAddress {
+        local: relay,
+        external: relay,
+    };
+    Shared::new(
+        rules,
+        Limits::default(),
+        RelayPool::new(&[relay], ports, Duration::ZERO),
+    )
+}
+
+/// A request of the user, signed once there is a nonce.
+pub fn request(
+    transaction: u64,
+    nonce: &[u8],
+    method: Method,
+    fill: impl FnOnce(&mut Writer<'_>),
+) -> Vec<u8> {
+    let mut id = [0; 12];
+    id[..8].copy_from_slice(&transaction.to_be_bytes());
+    let mut buffer = vec![0; 1000];
+    let kind = MessageType::new(method, Class::Request);
+    let mut writer = Writer::new(&mut buffer, kind, TransactionId(id));
+    fill(&mut writer);
+    if !nonce.is_empty() {
+        let key = Key::long_term(PasswordAlgorithm::Md5, b"alice", REALM, b"s3cret");
+        writer
+            .attribute(AttributeType::USERNAME, b"alice")
+            .attribute(AttributeType::REALM, REALM.as_bytes())
+            .attribute(AttributeType::NONCE, nonce)
+            .integrity(Mac::Sha1, &key);
+    }
+    let length = writer.finish().unwrap();
+    buffer.truncate(length);
+    buffer
+}
+
+/// Fills in an Allocate.
+pub fn allocate(writer: &mut Writer<'_>) {
+    writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+}
+
+/// Fills in a ChannelBind of [`CHANNEL`].
+pub fn channel_bind(writer: &mut Writer<'_>, peer: SocketAddr) {
+    let [high, low] = CHANNEL.get().to_be_bytes();
+    writer
+        .attribute(AttributeType::CHANNEL_NUMBER, &[high, low, 0, 0])
+        .xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+}
+
+/// The nonce of a challenge.
+pub fn nonce(answer: &[u8]) -> Vec<u8> {
+    let answer = Message::parse(answer).unwrap();
+    let nonce = answer.attribute(AttributeType::NONCE).unwrap();
+    nonce.value.to_vec()
+}
+
+/// The relayed address of an answer.
+pub fn relayed(answer: &[u8]) -> SocketAddr {
+    let answer = Message::parse(answer).unwrap();
+    assert_eq!(answer.class(), Class::Success);
+    let relayed = answer.attribute(AttributeType::XOR_RELAYED_ADDRESS);
+    relayed.unwrap().xor_address(answer.transaction()).unwrap()
+}
+
 impl Default for Rig {
     fn default() -> Self {
-        let user = User {
-            name: "alice".into(),
-            credential: Credential::Password("s3cret".into()),
-        };
-        let authenticator = Authenticator::new(AuthSettings {
-            realm: REALM.into(),
-            users: vec![user],
-            ..AuthSettings::default()
-        });
-        let relay = RelayAddress {
-            local: RELAY,
-            external: RELAY,
-        };
-        let filter = PeerFilter::new(PeerRules {
-            relay_addresses: vec![RELAY],
-            relay_ports: 20_000..=65_000,
-            ..PeerRules::default()
-        });
-        let shared = Shared::new(
-            Rules::new(
-                authenticator.unwrap(),
-                NonceKeys::new([7; 32], 3600),
-                filter,
-            ),
-            Limits::default(),
-            RelayPool::new(&[relay], 20_000..=65_000, Duration::ZERO),
-        );
+        let shared = shared(RELAY, 20_000..=65_000, PeerRules::default());
         let counters = Arc::new(Counters::default());
         Rig {
             engine: Engine::new(WorkerId(0), shared, counters, [1; 32]),
@@ -105,26 +166,10 @@ impl Rig {
             relayed: server,
             nonce: Vec::new(),
         };
-        let ask = |writer: &mut Writer<'_>| {
-            writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
-        };
-        let challenge = self.request(&client, Method::ALLOCATE, ask);
-        let challenge = self.submit(&challenge, &mut client).unwrap();
-        let challenge = Message::parse(&challenge).unwrap();
-        client.nonce = challenge
-            .attribute(AttributeType::NONCE)
-            .unwrap()
-            .value
-            .to_vec();
-        let request = self.request(&client, Method::ALLOCATE, ask);
-        let answer = self.submit(&request, &mut client).unwrap();
-        let answer = Message::parse(&answer).unwrap();
-        assert_eq!(answer.class(), Class::Success);
-        client.relayed = answer
-            .attribute(AttributeType::XOR_RELAYED_ADDRESS)
-            .unwrap()
-            .xor_address(answer.transaction())
-            .unwrap();
+        let challenge = self.request(&client, Method::ALLOCATE, allocate);
+        client.nonce = nonce(&self.submit(&challenge, &mut client).unwrap());
+        let request = self.request(&client, Method::ALLOCATE, allocate);
+        client.relayed = relayed(&self.submit(&request, &mut client).unwrap());
         client
     }
 
@@ -138,12 +183,16 @@ impl Rig {
     /// Binds [`CHANNEL`] to a peer, which is permitted with that.
     pub fn bind(&mut self, client: &mut Client, peer: SocketAddr) {
         let request = self.request(client, Method::CHANNEL_BIND, |writer| {
-            let [high, low] = CHANNEL.get().to_be_bytes();
-            writer
-                .attribute(AttributeType::CHANNEL_NUMBER, &[high, low, 0, 0])
-                .xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+            channel_bind(writer, peer);
         });
         self.succeed(&request, client);
+    }
+
+    /// A Refresh that ends an allocation.
+    pub fn release(&mut self, client: &Client) -> Vec<u8> {
+        self.request(client, Method::REFRESH, |writer| {
+            writer.number(AttributeType::LIFETIME, 0);
+        })
     }
 
     /// Permits a peer.
@@ -167,30 +216,14 @@ impl Rig {
         fill: impl FnOnce(&mut Writer<'_>),
     ) -> Vec<u8> {
         self.transactions += 1;
-        let mut transaction = [0; 12];
-        transaction[..8].copy_from_slice(&self.transactions.to_be_bytes());
-        let mut buffer = vec![0; 1000];
-        let kind = MessageType::new(method, Class::Request);
-        let mut writer = Writer::new(&mut buffer, kind, TransactionId(transaction));
-        fill(&mut writer);
-        if !client.nonce.is_empty() {
-            let key = Key::long_term(PasswordAlgorithm::Md5, b"alice", REALM, b"s3cret");
-            writer
-                .attribute(AttributeType::USERNAME, b"alice")
-                .attribute(AttributeType::REALM, REALM.as_bytes())
-                .attribute(AttributeType::NONCE, &client.nonce)
-                .integrity(Mac::Sha1, &key);
-        }
-        let length = writer.finish().unwrap();
-        buffer.truncate(length);
-        buffer
+        request(self.transactions, &client.nonce, method, fill)
     }
 
     /// The engine's answer to a request; its sockets can always be had.
     pub fn submit(&mut self, request: &[u8], client: &mut Client) -> Option<Vec<u8>> {
-        let mut outcome =
-            self.engine
-                .from_client(self.now, &client.path, request, &mut self.reply);
+        let mut outcome = self
+            .engine
+            .from_client(self.now, &client.path, request, &mut self.reply);
         loop {
             while self.engine.next_event().is_some() {}
             match outcome {

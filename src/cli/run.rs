@@ -357,7 +357,7 @@ fn net_settings(
             receive: sockets.relay_receive_buffer,
             send: sockets.relay_send_buffer,
         },
-        rest: std::time::Duration::from_micros(std::env::var("REST").ok().and_then(|v| v.parse().ok()).unwrap_or(200)),
+        rest: settings.server.busy_rest,
         stream: StreamSettings {
             auth_timeout: tcp.auth_timeout,
             idle_timeout: tcp.idle_timeout,

@@ -50,6 +50,7 @@ pub(super) struct Document {
 #[serde(deny_unknown_fields, default, expecting = "a table `[server]`")]
 pub(super) struct Server {
     pub workers: Given<u32>,
+    pub busy_rest: Given<Read<Duration>>,
     pub software: Given<String>,
     pub redirect: Given<bool>,
 }

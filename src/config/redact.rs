@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 /// Keys whose values may be shown.
 const SHOWN: &[&str] = &[
     "workers",
+    "busy_rest",
     "software",
     "redirect",
     "tls_address",

@@ -61,14 +61,27 @@ pub struct Settings {
 }
 
 /// `[server]`: the process as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Worker threads; `None` means one a core.
     pub workers: Option<NonZeroUsize>,
+    /// How long a busy worker rests before it reads; zero for not at all.
+    pub busy_rest: Duration,
     /// Value of the SOFTWARE attribute (RFC 8489, section 14.14); `None` means it is not sent.
     pub software: Option<String>,
     /// Whether clients that ask for an allocation are sent to one of the alternates.
     pub redirect: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            workers: None,
+            busy_rest: Duration::from_micros(200),
+            software: None,
+            redirect: false,
+        }
+    }
 }
 
 /// How clients reach a listener.

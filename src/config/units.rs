@@ -12,7 +12,7 @@ pub(super) const DURATION: &str = "a duration such as \"500ms\", \"10s\", \"5m\"
 /// What a size looks like, for messages.
 pub(super) const SIZE: &str = "a size such as \"4096B\", \"512KiB\" or \"4MiB\"";
 
-/// Reads a duration: whole numbers, each with a unit (`ms`, `s`, `m`, `h`, `d`), as in `"1h30m"`.
+/// Reads a duration: whole numbers, each with a unit (`us`, `ms`, `s`, `m`, `h`, `d`), as in `"1h30m"`.
 ///
 /// # Errors
 /// A sentence saying what is wrong and what would be right.
@@ -29,18 +29,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             Err(why) => return refuse(why),
         };
         rest = after;
-        let milliseconds = match unit {
-            "ms" => Some(1),
-            "s" => Some(1_000),
-            "m" => Some(60_000),
-            "h" => Some(3_600_000),
-            "d" => Some(86_400_000),
+        let microseconds = match unit {
+            "us" => Some(1),
+            "ms" => Some(1_000),
+            "s" => Some(1_000_000),
+            "m" => Some(60_000_000),
+            "h" => Some(3_600_000_000),
+            "d" => Some(86_400_000_000),
             "" => return refuse("has no unit"),
             _ => return refuse("has an unknown unit"),
         };
-        let part = milliseconds
+        let part = microseconds
             .and_then(|unit: u64| number.checked_mul(unit))
-            .map(Duration::from_millis);
+            .map(Duration::from_micros);
         match part.and_then(|part| total.checked_add(part)) {
             Some(sum) => total = sum,
             None => return refuse("is too long"),
@@ -81,18 +82,19 @@ pub fn size(text: &str) -> Result<u64, String> {
 
 /// Writes a duration the way [`duration`] reads it, in the largest units that fit.
 pub fn show_duration(duration: Duration) -> String {
-    let mut left = duration.as_millis();
+    let mut left = duration.as_micros();
     let mut text = String::new();
-    for (unit, milliseconds) in [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1_000),
-        ("ms", 1),
+    for (unit, microseconds) in [
+        ("d", 86_400_000_000),
+        ("h", 3_600_000_000),
+        ("m", 60_000_000),
+        ("s", 1_000_000),
+        ("ms", 1_000),
+        ("us", 1),
     ] {
-        if left >= milliseconds {
-            text.push_str(&format!("{}{unit}", left / milliseconds));
-            left %= milliseconds;
+        if left >= microseconds {
+            text.push_str(&format!("{}{unit}", left / microseconds));
+            left %= microseconds;
         }
     }
     if text.is_empty() {

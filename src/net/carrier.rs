@@ -7,7 +7,7 @@ use super::tls::TlsStream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 pub(super) enum Carrier {
@@ -24,11 +24,22 @@ impl Carrier {
         }
     }
 
-    /// Appends what has come to `into`; 0 at the end of the stream, an error of kind `WouldBlock` where nothing has.
-    pub fn try_read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+    /// Appends what has come to `into`, which has room for it, and says how much that was and whether there may be more;
+    /// 0 at the end of the stream, an error of kind `WouldBlock` where nothing has.
+    pub fn try_read(&mut self, into: &mut Vec<u8>) -> io::Result<(usize, bool)> {
         match self {
-            Carrier::Tcp(stream) => stream.try_read_buf(into),
-            Carrier::Tls(stream) => stream.try_read(into),
+            Carrier::Tcp(stream) => {
+                let room = into.capacity() - into.len();
+                let count = stream.try_read_buf(into)?;
+                if count < room {
+                    nothing_is_left(stream);
+                }
+                Ok((count, count == room))
+            }
+            Carrier::Tls(stream) => {
+                let count = stream.try_read(into)?;
+                Ok((count, stream.has_more()))
+            }
         }
     }
 
@@ -62,6 +73,15 @@ impl Carrier {
             stream.close();
         }
     }
+}
+
+/// Waits for the system to say that there is more, after a read that got less than it had room for. Asking once more only
+/// to hear that there is nothing would cost a system call for each read.
+pub(super) fn nothing_is_left(socket: &TcpStream) {
+    // An end of the stream is remembered all the same.
+    let _ = socket.try_io(Interest::READABLE, || {
+        Err::<(), _>(io::ErrorKind::WouldBlock.into())
+    });
 }
 
 impl AsyncRead for Carrier {

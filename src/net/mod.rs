@@ -110,12 +110,7 @@ impl NetSettings {
             workers: 1,
             listener_buffers: buffers(4 << 20),
             relay_buffers: buffers(1 << 20),
-            rest: Duration::from_micros(
-                std::env::var("REST")
-                    .ok()
-                    .and_then(|v| v.parse().ok())
-                    .unwrap_or(200),
-            ),
+            rest: Duration::from_micros(200),
             stream: StreamSettings::default(),
         }
     }

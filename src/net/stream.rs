@@ -11,8 +11,11 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The read buffer of a quiet connection.
-const READ_SIZE: usize = 4096;
+/// How much is read at once, into a buffer all connections of a worker share.
+pub(super) const READ_SIZE: usize = 64 << 10;
+
+/// What a connection keeps for frames that come in parts, once those are whole.
+const PART_SIZE: usize = 16 << 10;
 
 /// The longest frame taken from a client without an allocation: more than the longest request with every attribute at
 /// its limit, less than an attacker would want.
@@ -49,7 +52,13 @@ pub(super) async fn serve(
     if is_open && connection.bound.is_none() && matches!(connection.carrier, Carrier::Tls(_)) {
         is_open = connection.read().await;
     }
+    let patience = tokio::time::sleep_until(connection.patience.end());
+    tokio::pin!(patience);
     while is_open && connection.bound.is_none() {
+        // The end mostly moves away, which can wait until the timer fires.
+        if connection.patience.end() < patience.deadline() {
+            patience.as_mut().reset(connection.patience.end());
+        }
         let has_output = connection.has_output();
         tokio::select! {
             biased;
@@ -67,11 +76,12 @@ pub(super) async fn serve(
             ready = connection.carrier.socket().readable() => {
                 is_open = ready.is_ok() && connection.read().await;
             }
-            () = tokio::time::sleep_until(connection.patience.end()) => {
+            () = &mut patience => {
                 let is_used = worker.borrow().has_allocation(&client);
                 if connection.patience.is_over(is_used) {
                     break;
                 }
+                patience.as_mut().reset(connection.patience.end());
             }
         }
     }
@@ -107,12 +117,14 @@ impl Connection<'_> {
     /// Reads what is there and works on whole frames; `false` when that was the last.
     async fn read(&mut self) -> bool {
         match self.try_read() {
-            Ok(true) => {
+            Ok(Some(more)) => {
                 // Readiness costs no budget, so a client that never pauses would keep the thread to itself.
-                tokio::task::yield_now().await;
+                if more {
+                    tokio::task::yield_now().await;
+                }
                 true
             }
-            Ok(false) => {
+            Ok(None) => {
                 self.write_last().await;
                 false
             }
@@ -125,32 +137,42 @@ impl Connection<'_> {
         }
     }
 
-    /// The same without waiting; `false` at the end of the stream.
-    fn try_read(&mut self) -> io::Result<bool> {
-        if self.input.capacity() - self.input.len() < READ_SIZE {
-            self.input.reserve(READ_SIZE);
-        }
-        match self.carrier.try_read(&mut self.input) {
-            Ok(0) => return Ok(false),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(error) => return Err(error),
-        }
-        self.take_frames()?;
-        Ok(true)
+    /// The same without waiting: whether there may be more, or `None` at the end of the stream.
+    fn try_read(&mut self) -> io::Result<Option<bool>> {
+        let mut buffer = self.worker.borrow_mut().take_read_buffer();
+        buffer.extend_from_slice(&self.input);
+        buffer.reserve(READ_SIZE);
+        let read = self.carrier.try_read(&mut buffer);
+        let result = match read {
+            Ok((0, _)) => Ok(None),
+            Ok((_, more)) => {
+                self.input.clear();
+                self.take_frames_of(&buffer).map(|()| Some(more))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(false)),
+            Err(error) => Err(error),
+        };
+        self.worker.borrow_mut().give_read_buffer(buffer);
+        result
     }
 
-    /// Works on the whole frames that were read.
+    /// Works on the whole frames of what was read before.
     fn take_frames(&mut self) -> io::Result<()> {
+        let input = std::mem::take(&mut self.input);
+        self.take_frames_of(&input)
+    }
+
+    /// Works on whole frames and keeps the rest.
+    fn take_frames_of(&mut self, input: &[u8]) -> io::Result<()> {
         let mut worker = self.worker.borrow_mut();
+        let now = worker.stream_read();
         let mut start = 0;
         let needed = loop {
-            match next_frame_in(self.channels, &self.input[start..]) {
+            match next_frame_in(self.channels, &input[start..]) {
                 Framing::Complete { length, consumed } => {
-                    let frame = &self.input[start..start + length];
-                    self.bound = worker.take_frame(&self.client, frame);
+                    let frame = &input[start..start + length];
+                    self.bound = worker.take_frame(now, &self.client, frame);
                     start += consumed;
-                    self.patience.frame();
                     if self.bound.is_some() {
                         break 0;
                     }
@@ -164,7 +186,10 @@ impl Connection<'_> {
             }
         };
         worker.finish();
-        self.input.drain(..start);
+        self.input.extend_from_slice(&input[start..]);
+        if start > 0 {
+            self.patience.frame();
+        }
         self.patience.partial(!self.input.is_empty());
         let limit = if worker.has_allocation(&self.client) {
             MAX_FRAME
@@ -175,10 +200,8 @@ impl Connection<'_> {
             worker.stream_invalid();
             return Err(io::ErrorKind::InvalidData.into());
         }
-        if self.input.is_empty() && self.input.capacity() > 4 * READ_SIZE {
+        if self.input.is_empty() && self.input.capacity() > PART_SIZE {
             self.input = Vec::new();
-        } else if needed > self.input.capacity() {
-            self.input.reserve(needed - self.input.len());
         }
         Ok(())
     }

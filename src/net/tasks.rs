@@ -31,6 +31,7 @@ pub(super) fn run(
     started: mpsc::Sender<()>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    exact_sleep();
     let pace = worker.pace();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -81,6 +82,16 @@ pub(super) fn run(
             Some(Err(error)) => Err(io::Error::other(error)),
         }
     })
+}
+
+/// Lets short sleeps of this thread end when they should. By default the system adds up to 50 us to spare wake-ups, a
+/// quarter of a worker's rest.
+fn exact_sleep() {
+    // SAFETY: the call takes numbers only; where it is refused, rests are a little longer.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1_000 as libc::c_ulong);
+    }
 }
 
 async fn serve_listener(worker: Shared, index: usize, watched: AsyncFd<OwnedFd>) {

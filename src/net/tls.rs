@@ -4,6 +4,7 @@
 //! tickets, whose keys live in this process only. The library works on bytes alone, so a connection stays one task
 //! that reads and writes without waiting, as it is for plain TCP. Main types: [`Tls`] and [`TlsStream`].
 
+use super::carrier::nothing_is_left;
 use crate::config::Certificate;
 use crate::engine::counters::TlsFailureReason;
 use arc_swap::ArcSwap;
@@ -100,7 +101,7 @@ impl Tls {
         socket: TcpStream,
         before: Vec<u8>,
     ) -> Result<TlsStream, TlsFailure> {
-        let mut source = Source { before };
+        let mut source = Source { before, more: true };
         let mut acceptor = Acceptor::default();
         let accepted = loop {
             source.wait(&socket, |from| acceptor.read_tls(from)).await?;
@@ -199,12 +200,15 @@ impl TlsFailure {
 /// Bytes from the client: those that were read too early, then the socket's.
 struct Source {
     before: Vec<u8>,
+    /// Whether the socket may have more than was read last.
+    more: bool,
 }
 
 impl Source {
     fn from<'a>(&'a mut self, socket: &'a TcpStream) -> impl Read + 'a {
         FromClient {
             before: &mut self.before,
+            more: &mut self.more,
             socket,
         }
     }
@@ -231,13 +235,19 @@ impl Source {
 
 struct FromClient<'a> {
     before: &'a mut Vec<u8>,
+    more: &'a mut bool,
     socket: &'a TcpStream,
 }
 
 impl Read for FromClient<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.before.is_empty() {
-            return self.socket.try_read(into);
+            let count = self.socket.try_read(into)?;
+            *self.more = count == into.len();
+            if !*self.more {
+                nothing_is_left(self.socket);
+            }
+            return Ok(count);
         }
         let count = self.before.as_slice().read(into)?;
         self.before.drain(..count);
@@ -275,6 +285,11 @@ pub(super) struct TlsStream {
 impl TlsStream {
     pub fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// Whether the socket may have more than was read last.
+    pub const fn has_more(&self) -> bool {
+        self.source.more
     }
 
     /// Appends what the client has said to `into`; 0 at the end of the stream, an error of kind `WouldBlock` where

@@ -54,6 +54,8 @@ pub(super) struct Listener {
 pub(super) struct Worker {
     receiver: Receiver,
     inbox: Inbox,
+    /// What connections read into, one at a time.
+    read_buffer: Vec<u8>,
     core: Core,
 }
 
@@ -123,6 +125,7 @@ impl Worker {
         Ok(Worker {
             receiver: Receiver::new(),
             inbox,
+            read_buffer: Vec::new(),
             core: Core {
                 engine,
                 clock,
@@ -307,6 +310,7 @@ impl Worker {
             receiver,
             core,
             inbox,
+            ..
         } = self;
         let now = core.clock.now();
         let mut any = false;

@@ -89,9 +89,8 @@ impl Rig {
             receive: 1 << 20,
             send: 1 << 20,
         };
+        let address = SocketAddr::new(here, 0);
         let net = NetSettings {
-            listeners: vec![Listener::direct(Transport::Dtls, SocketAddr::new(here, 0))],
-            tls: None,
             dtls: Some(dtls.clone()),
             workers: 2,
             listener_buffers: buffers,
@@ -103,6 +102,7 @@ impl Rig {
                 send_buffer: 1 << 16,
                 max_queue_age: PATIENCE,
             },
+            ..NetSettings::new(vec![Listener::direct(Transport::Dtls, address)])
         };
         let server = Server::start(net, &shared, Clock::start()).unwrap();
         let address = server.listeners()[0].address;

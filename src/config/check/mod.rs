@@ -61,7 +61,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         &mut problems,
     );
     let settings = Settings {
-        server: server(document.server, &mut problems),
+        server: server(document.server, default.server, &mut problems),
         listeners: places.listeners,
         discovery: places.discovery,
         tcp: tcp(document.tcp, default.tcp, &mut problems),
@@ -211,7 +211,7 @@ fn plain(key: &str, text: &str, most: usize) -> Result<(), String> {
     }
 }
 
-fn server(given: document::Server, problems: &mut Problems) -> to::Server {
+fn server(given: document::Server, default: to::Server, problems: &mut Problems) -> to::Server {
     let workers = problems.count("workers", given.workers, 0..=1024, 0);
     let software =
         given.software.filter(
@@ -225,6 +225,12 @@ fn server(given: document::Server, problems: &mut Problems) -> to::Server {
         );
     to::Server {
         workers: NonZeroUsize::new(workers as usize),
+        busy_rest: problems.duration(
+            "busy_rest",
+            given.busy_rest,
+            Duration::ZERO..=Duration::from_millis(1),
+            default.busy_rest,
+        ),
         software: software.map(Spanned::into_inner),
         redirect: given.redirect.is_some_and(Spanned::into_inner),
     }

@@ -5,7 +5,7 @@
 use super::{Input, Worker};
 use crate::engine::counters::DropReason;
 use crate::engine::{
-    ClientPath, ConnectError, ConnectionId, Counters, Link, RelayId, TcpConnection, Transport,
+    ClientPath, ConnectError, ConnectionId, Counters, Link, Now, RelayId, TcpConnection, Transport,
 };
 use crate::net::send_queue::SendQueue;
 use crate::net::tcp_relay::PeerSockets;
@@ -69,10 +69,31 @@ impl Worker {
         self.core.connections.get_mut(number as usize)
     }
 
+    /// The empty buffer that connections read into.
+    pub fn take_read_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.read_buffer)
+    }
+
+    /// Gives the buffer to the next connection.
+    pub fn give_read_buffer(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.read_buffer = buffer;
+    }
+
+    /// Says that a stream was read; the time that its frames came.
+    pub fn stream_read(&mut self) -> Now {
+        self.core.pace.took(1);
+        self.core.clock.now()
+    }
+
     /// Takes the frames of a stream, one by one; what they lead to is sent by [`Worker::finish`]. Names the connection
     /// with a peer that all further bytes are for, once there is one.
-    pub fn take_frame(&mut self, client: &ClientPath, frame: &[u8]) -> Option<ConnectionId> {
-        let now = self.core.clock.now();
+    pub fn take_frame(
+        &mut self,
+        now: Now,
+        client: &ClientPath,
+        frame: &[u8],
+    ) -> Option<ConnectionId> {
         let input = Input::other(self.receiver.memory(), frame);
         self.core.serve_client(now, client, input);
         let Link::Stream(number) = client.link else {
