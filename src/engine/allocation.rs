@@ -56,7 +56,10 @@ impl Permissions {
                     *slot = permission;
                 }
             }
-            Err(place) => self.0.insert(place, (peer, permission)),
+            Err(place) => {
+                make_room(&mut self.0);
+                self.0.insert(place, (peer, permission));
+            }
         }
     }
 
@@ -136,11 +139,20 @@ impl Channels {
                 }
             }
             Err(place) => {
+                make_room(&mut self.by_number);
                 self.by_number.insert(place, channel);
                 let place = self.by_peer.partition_point(|(p, _)| *p < channel.peer);
+                make_room(&mut self.by_peer);
                 self.by_peer.insert(place, (channel.peer, channel.number));
             }
         }
+    }
+}
+
+/// Room for one more. Most allocations have one peer or two, and a vector left to itself starts with four.
+fn make_room<T>(entries: &mut Vec<T>) {
+    if entries.len() == entries.capacity() {
+        entries.reserve_exact(entries.len().max(1));
     }
 }
 

@@ -23,6 +23,7 @@ use crate::wire::{
     AttributeType, Authenticated, ErrorCode, Key, Message, Method, PasswordAlgorithm,
 };
 use rand::Rng;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A request whose sender is known.
@@ -375,8 +376,14 @@ impl Engine {
     /// Whom a nonce for a client is for.
     pub(super) fn nonce_scope(&self, tuple: &FiveTuple) -> NonceScope<'_> {
         let authenticator = &self.rules().authenticator;
+        // A client's connections share their nonce, so that the one that is to carry a peer's bytes (RFC 6062 §4.3) need
+        // not be challenged anew.
+        let port = match tuple.transport().is_stream() {
+            true => 0,
+            false => tuple.client().port(),
+        };
         NonceScope {
-            client: tuple.client(),
+            client: SocketAddr::new(tuple.client().ip(), port),
             transport: tuple.transport() as u8,
             realm: authenticator.realm(),
             offer: authenticator.offer(),

@@ -1,5 +1,6 @@
 //! Where a client is: its 5-tuple and the socket that leads back to it.
 
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 /// The transport between client and server.
@@ -36,11 +37,28 @@ impl Transport {
 
 /// The key of an allocation: client address, server address and transport (RFC 8656 §2). Addresses are canonical:
 /// an IPv4-mapped address is an IPv4 address here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FiveTuple {
     client: SocketAddr,
     server: SocketAddr,
     transport: Transport,
+}
+
+impl Hash for FiveTuple {
+    /// A word an address where it is IPv4, since every packet of a client is looked up by this.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for (address, low) in [(self.client, 0), (self.server, self.transport as u8)] {
+            let low = u64::from(address.port()) << 8 | u64::from(low);
+            match address {
+                SocketAddr::V4(v4) => state.write_u64(u64::from(v4.ip().to_bits()) << 24 | low),
+                SocketAddr::V6(v6) => {
+                    state.write_u128(v6.ip().to_bits());
+                    state.write_u64(u64::from(v6.scope_id()) << 32 | low);
+                }
+            }
+        }
+    }
 }
 
 impl FiveTuple {

@@ -14,6 +14,10 @@ const WINDOW: Duration = Duration::from_millis(2);
 /// How many messages a rest has to be expected to gather. A rest is a timer, which costs about as much as being woken.
 const COMPANY: u128 = 3;
 
+/// So many datagrams at one time are company enough: a worker that found them goes on without a rest, which would only
+/// hold up a client that waits for its packets to arrive before it sends more.
+const ENOUGH: u32 = 32;
+
 /// Of one worker. Its tasks say what they took, its runtime asks whether to rest; both are one thread.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -25,6 +29,8 @@ pub(super) struct Pace {
 struct Lately {
     since: Instant,
     taken: u32,
+    /// How many datagrams since it was last asked whether to rest.
+    just_taken: u32,
     is_busy: bool,
 }
 
@@ -36,15 +42,17 @@ impl Pace {
             lately: Mutex::new(Lately {
                 since: Instant::now(),
                 taken: 0,
+                just_taken: 0,
                 is_busy: false,
             }),
         }
     }
 
-    /// Counts messages that were read.
-    pub fn took(&self, messages: usize) {
+    /// Counts messages that were read, and the datagrams in them: several where the system coalesced a burst.
+    pub fn took(&self, messages: usize, datagrams: usize) {
         let mut lately = self.lately();
         lately.taken = lately.taken.saturating_add(messages as u32);
+        lately.just_taken = lately.just_taken.saturating_add(datagrams as u32);
     }
 
     /// How long to rest before asking for more, if at all.
@@ -60,9 +68,11 @@ impl Pace {
                 since: now,
                 taken: 0,
                 is_busy: promised >= COMPANY,
+                ..*lately
             };
         }
-        lately.is_busy.then_some(self.rest)
+        let had_enough = std::mem::take(&mut lately.just_taken) >= ENOUGH;
+        (lately.is_busy && !had_enough).then_some(self.rest)
     }
 
     fn lately(&self) -> MutexGuard<'_, Lately> {
@@ -85,7 +95,7 @@ mod tests {
         let mut rests = false;
         while *now < end {
             *now += Duration::from_secs(1) / a_second;
-            pace.took(1);
+            pace.took(1, 1);
             rests = pace.rest(*now).is_some();
         }
         rests
@@ -114,8 +124,19 @@ mod tests {
         now += WINDOW;
         assert_eq!(pace.rest(now), None);
         now += Duration::from_secs(1);
-        pace.took(1);
+        pace.took(1, 1);
         assert_eq!(pace.rest(now), None);
+    }
+
+    #[test]
+    fn a_worker_that_finds_many_at_once_goes_on() {
+        let pace = Pace::new(REST);
+        let mut now = Instant::now();
+        assert!(rests(&pace, &mut now, 100_000, Duration::from_millis(20)));
+        pace.took(100, 100);
+        assert_eq!(pace.rest(now), None);
+        pace.took(1, 1);
+        assert_eq!(pace.rest(now), Some(REST));
     }
 
     #[test]

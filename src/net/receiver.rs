@@ -34,12 +34,16 @@ pub(super) struct Received {
 }
 
 impl Received {
+    /// How many datagrams.
+    fn count(&self) -> usize {
+        self.memory.len().div_ceil(self.segment.max(1)).max(1)
+    }
+
     /// The datagrams, as ranges of the receiver's memory. There is always at least one; it may be empty.
     pub fn datagrams(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let Range { start, end } = self.memory.clone();
         let segment = self.segment.max(1);
-        let count = (end - start).div_ceil(segment).max(1);
-        (0..count).map(move |i| {
+        (0..self.count()).map(move |i| {
             let start = start + i * segment;
             start..(start + segment).min(end)
         })
@@ -104,6 +108,11 @@ impl Receiver {
     /// The messages of the last [`Receiver::receive`].
     pub fn received(&self) -> &[Received] {
         &self.received
+    }
+
+    /// How many datagrams these are.
+    pub fn datagrams(&self) -> usize {
+        self.received.iter().map(Received::count).sum()
     }
 
     /// Receives what is there, up to `at_most` messages, without waiting. `Ok(false)` means that there was less than

@@ -110,7 +110,7 @@ pub fn check_free(address: SocketAddr, is_stream: bool) -> io::Result<()> {
 fn datagram(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
-        Type::DGRAM,
+        Type::DGRAM.nonblocking(),
         Some(Protocol::UDP),
     )?;
     prepare(&socket, address)?;
@@ -120,7 +120,7 @@ fn datagram(address: SocketAddr) -> io::Result<Socket> {
 fn stream(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
-        Type::STREAM,
+        Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
     prepare(&socket, address)?;
@@ -130,7 +130,6 @@ fn stream(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         // Each family has its own listener, so that addresses mean what they say.
         socket.set_only_v6(true)?;

@@ -217,7 +217,8 @@ impl Worker {
                 return error.kind() == io::ErrorKind::Interrupted;
             }
         };
-        core.pace.took(receiver.received().len());
+        core.pace
+            .took(receiver.received().len(), receiver.datagrams());
         let now = core.clock.now();
         let memory = receiver.memory();
         for message in receiver.received() {
@@ -288,7 +289,8 @@ impl Worker {
             if is_left {
                 core.relays.leave(relay, has_error);
             }
-            core.pace.took(receiver.received().len());
+            core.pace
+                .took(receiver.received().len(), receiver.datagrams());
             let memory = receiver.memory();
             for message in receiver.received() {
                 for range in message.datagrams() {

@@ -25,6 +25,13 @@ const LOST_LINES: Duration = Duration::from_secs(10);
 /// How often a full queue is looked at by then.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How many bytes of lines are written at once, about.
+const BLOCK: usize = 64 << 10;
+
+/// How long the log's thread rests when it has written something. Waking it for each line would cost a worker more than
+/// the line itself does.
+const REST: Duration = Duration::from_millis(5);
+
 /// The log cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -133,15 +140,27 @@ impl MakeWriter<'_> for Queue {
 
 fn write_all(jobs: &Receiver<Job>, lost: &AtomicU64) {
     let mut said: Option<Instant> = None;
-    for job in jobs {
-        // When nobody reads, nobody can be told either.
-        match job {
-            Job::Line(line) => {
-                let _ = io::stderr().write_all(&line);
+    let mut text = Vec::new();
+    while let Ok(first) = jobs.recv() {
+        let mut told = None;
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Line(line) => text.extend_from_slice(&line),
+                Job::Tell(done) => told = Some(done),
             }
-            Job::Tell(done) => {
+            next = (text.len() < BLOCK && told.is_none())
+                .then(|| jobs.try_recv().ok())
+                .flatten();
+        }
+        // When nobody reads, nobody can be told either.
+        let _ = io::stderr().write_all(&text);
+        text.clear();
+        match told {
+            Some(done) => {
                 let _ = done.send(());
             }
+            None => std::thread::sleep(REST),
         }
         if lost.load(Ordering::Relaxed) > 0 && said.is_none_or(|at| at.elapsed() >= LOST_LINES) {
             said = Some(Instant::now());

@@ -82,7 +82,7 @@ impl Worker {
 
     /// Says that a stream was read; the time that its frames came.
     pub fn stream_read(&mut self) -> Now {
-        self.core.pace.took(1);
+        self.core.pace.took(1, 1);
         self.core.clock.now()
     }
 
