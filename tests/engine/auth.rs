@@ -1,10 +1,12 @@
 //! Long-term credentials, in the order of RFC 8489 §9.2.4.
 
-use crate::client::{Ask, allocate, bind, permit, refresh};
-use crate::world::{Setup, World, peer};
+use crate::client::{Ask, Client, Login, allocate, bind, permit, refresh};
+use crate::world::{SERVER, Setup, World, address, peer};
+use hairpin::engine::Transport;
 use hairpin::engine::counters::AuthFailureReason;
 use hairpin::wire::{AttributeType, Method};
 use std::collections::HashSet;
+use std::net::SocketAddr;
 
 fn failures(world: &World, reason: AuthFailureReason) -> u64 {
     let mut all = world.counters[0].auth_failures();
@@ -183,6 +185,31 @@ fn s_auth_10_12_13_14_each_nonce_is_new_and_made_for_one_client() {
     tcp.nonce = client.nonce.clone();
     assert_eq!(tcp.ask_once(&mut world, &allocate()).code(), 438);
     assert_eq!(client.ask_once(&mut world, &allocate()).code(), 0);
+}
+
+#[test]
+fn s_auth_11_a_nonce_holds_on_all_connections_of_a_host_and_on_no_other_transport() {
+    let mut world = World::new();
+    let mut first = world.tcp_client(1);
+    first.get_nonce(&mut world);
+    let from = SocketAddr::new(first.path.tuple.client().ip(), 7777);
+    let client = |transport| {
+        let login = Login::new("alice", "s3cret");
+        let mut client = Client::new(from, address(SERVER), transport, login);
+        client.nonce = first.nonce.clone();
+        client
+    };
+    for (transport, code) in [
+        (Transport::Tcp, 0),
+        (Transport::Tls, 438),
+        (Transport::Udp, 438),
+    ] {
+        let reply = client(transport).ask_once(&mut world, &allocate());
+        assert_eq!(reply.code(), code, "{transport:?}");
+    }
+    let mut elsewhere = world.tcp_client(2);
+    elsewhere.nonce = first.nonce.clone();
+    assert_eq!(elsewhere.ask_once(&mut world, &allocate()).code(), 438);
 }
 
 #[test]

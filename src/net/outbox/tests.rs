@@ -59,6 +59,40 @@ fn equal_sizes_make_a_run_that_a_shorter_one_ends() {
 }
 
 #[test]
+fn datagrams_of_one_flow_make_a_run_wherever_they_stand_in_a_batch() {
+    let mut outbox = Outbox::new();
+    for number in 0..12_u16 {
+        let payload = outbox.keep(&[0; 10]);
+        let mut datagram = datagram(to(9 + number % 3), payload);
+        datagram.exit = Exit::Relay(u32::from(number % 2));
+        outbox.push(datagram);
+    }
+    outbox.flows.take_in_order(&mut outbox.order);
+    // Sockets 0 and 1 with three destinations each, in the order of their first datagram.
+    assert_eq!(outbox.order, [0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11]);
+    assert_eq!(runs(&outbox)[..3], [(2, 10), (2, 10), (2, 10)]);
+    outbox.flows.take_in_order(&mut outbox.order);
+    assert!(outbox.order.is_empty());
+}
+
+#[test]
+fn flows_beyond_the_index_keep_their_order() {
+    let mut outbox = Outbox::new();
+    for number in 0..1200_u16 {
+        let payload = outbox.keep(&[0; 10]);
+        outbox.push(datagram(to(1 + number % 400), payload));
+    }
+    outbox.flows.take_in_order(&mut outbox.order);
+    let mut places = outbox.order.clone();
+    for flow in 0..400 {
+        let of_flow = places.iter().filter(|place| **place % 400 == flow);
+        assert!(of_flow.is_sorted(), "{flow}");
+    }
+    places.sort_unstable();
+    assert!(places.into_iter().eq(0..1200));
+}
+
+#[test]
 fn empty_datagrams_stand_alone() {
     // A segment of no bytes would vanish.
     assert_eq!(runs(&filled(&[0, 0])), [(1, 0), (1, 0)]);
