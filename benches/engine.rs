@@ -37,7 +37,7 @@ fn channel_data_to_peer(bencher: Bencher, clients: u32) {
     let (mut rig, clients) = rig(clients);
     let frame = frame(160);
     let mut next = in_turns(&clients);
-    bencher.bench_local(|| rig.from_client(next(), black_box(&frame)));
+    bencher.bench_local(|| rig.client_sends(next(), black_box(&frame)));
 }
 
 #[divan::bench(args = CLIENTS)]
@@ -45,14 +45,14 @@ fn send_indication_to_peer(bencher: Bencher, clients: u32) {
     let (mut rig, clients) = rig(clients);
     let message = send_indication(peer(), 160);
     let mut next = in_turns(&clients);
-    bencher.bench_local(|| rig.from_client(next(), black_box(&message)));
+    bencher.bench_local(|| rig.client_sends(next(), black_box(&message)));
 }
 
 #[divan::bench(args = CLIENTS)]
 fn peer_to_channel(bencher: Bencher, clients: u32) {
     let (mut rig, clients) = rig(clients);
     let mut next = in_turns(&clients);
-    bencher.bench_local(|| rig.from_peer(next(), black_box(peer()), 160));
+    bencher.bench_local(|| rig.peer_sends(next(), black_box(peer()), 160));
 }
 
 #[divan::bench]
@@ -60,7 +60,7 @@ fn peer_to_data_indication(bencher: Bencher) {
     let mut rig = Rig::default();
     let mut client = rig.allocate(1, Transport::Udp);
     rig.permit(&mut client, peer());
-    bencher.bench_local(|| rig.from_peer(&client, black_box(peer()), 160));
+    bencher.bench_local(|| rig.peer_sends(&client, black_box(peer()), 160));
 }
 
 #[divan::bench]
@@ -71,7 +71,7 @@ fn hairpin(bencher: Bencher) {
     rig.bind(&mut alice, bob.relayed);
     rig.bind(&mut bob, alice.relayed);
     let frame = frame(160);
-    bencher.bench_local(|| rig.from_client(&alice, black_box(&frame)));
+    bencher.bench_local(|| rig.client_sends(&alice, black_box(&frame)));
 }
 
 /// The look-up of a client that has no allocation.

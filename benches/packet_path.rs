@@ -40,9 +40,9 @@ fn main() {
     for packet in 0..packets {
         let client = &clients[packet as usize % clients.len()];
         let outcome = match scenario.as_str() {
-            "channel-to-peer" | "hairpin" => rig.from_client(client, black_box(&frame)),
-            "send-to-peer" => rig.from_client(client, black_box(&send)),
-            "peer-to-channel" | "peer-to-data" => rig.from_peer(client, black_box(peer()), 160),
+            "channel-to-peer" | "hairpin" => rig.client_sends(client, black_box(&frame)),
+            "send-to-peer" => rig.client_sends(client, black_box(&send)),
+            "peer-to-channel" | "peer-to-data" => rig.peer_sends(client, black_box(peer()), 160),
             other => panic!("no scenario is called {other}"),
         };
         relayed += u64::from(black_box(outcome) != Outcome::Nothing);

@@ -85,16 +85,16 @@ fn the_engine_relays_a_packet_without_memory_of_the_heap() {
     let count = allocations(|| {
         for _ in 0..100 {
             let outcomes = [
-                rig.from_client(&udp, &channel_data),
-                rig.from_client(&tcp, &channel_data),
-                rig.from_client(&udp, &send),
-                rig.from_client(&tcp, &send),
-                rig.from_client(&alice, &channel_data),
-                rig.from_client(&alice, &to_relay),
-                rig.from_peer(&udp, peer(), 1200),
-                rig.from_peer(&tcp, peer(), 1200),
+                rig.client_sends(&udp, &channel_data),
+                rig.client_sends(&tcp, &channel_data),
+                rig.client_sends(&udp, &send),
+                rig.client_sends(&tcp, &send),
+                rig.client_sends(&alice, &channel_data),
+                rig.client_sends(&alice, &to_relay),
+                rig.peer_sends(&udp, peer(), 1200),
+                rig.peer_sends(&tcp, peer(), 1200),
                 // A permission and no channel: a Data indication.
-                rig.from_peer(&other, stranger, 1200),
+                rig.peer_sends(&other, stranger, 1200),
             ];
             relayed += outcomes
                 .iter()

@@ -241,14 +241,14 @@ impl Rig {
 
     /// What a frame or datagram of a client leads to.
     #[inline]
-    pub fn from_client(&mut self, client: &Client, input: &[u8]) -> Outcome {
+    pub fn client_sends(&mut self, client: &Client, input: &[u8]) -> Outcome {
         self.engine
             .from_client(self.now, &client.path, input, &mut self.reply)
     }
 
     /// What a peer's datagram to a client's relay leads to.
     #[inline]
-    pub fn from_peer(&mut self, client: &Client, from: SocketAddr, length: usize) -> Outcome {
+    pub fn peer_sends(&mut self, client: &Client, from: SocketAddr, length: usize) -> Outcome {
         self.engine
             .from_peer(self.now, client.relay, from, 0..length)
     }
