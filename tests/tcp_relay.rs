@@ -8,7 +8,7 @@ use hairpin::config::{Listener, Transport};
 use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
 use hairpin::net::{NetSettings, Server};
-use hairpin::policy::{Limits, PeerFilter, PeerRules, Quotas};
+use hairpin::policy::{Limits, PeerFilter, PeerRules};
 use hairpin::wire::stream::{Framing, next_frame};
 use hairpin::wire::{
     AttributeType, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm, TransactionId,
@@ -16,7 +16,6 @@ use hairpin::wire::{
 };
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -57,13 +56,8 @@ impl Host {
             }),
         );
         rules.tcp.enabled = true;
-        let shared = Shared {
-            rules: Arc::new(rules),
-            quotas: Quotas::new(Limits::default()),
-            relays: Arc::new(RelayPool::new(&[relay], first..=first + 99, Duration::ZERO)),
-            connections: Arc::default(),
-            mobile: Arc::default(),
-        };
+        let pool = RelayPool::new(&[relay], first..=first + 99, Duration::ZERO);
+        let shared = Shared::new(rules, Limits::default(), pool);
         let address = SocketAddr::new(host, 0);
         let settings = NetSettings {
             workers,

@@ -13,7 +13,7 @@ use crate::net::dtls::{Dtls, DtlsError, DtlsSettings};
 use crate::net::socket::Buffers;
 use crate::net::tls::Tls;
 use crate::net::{NetSettings, Server, StreamSettings, descriptors, random_seed};
-use crate::policy::{self, PeerFilter, PeerRules, Quotas};
+use crate::policy::{self, PeerFilter, PeerRules, Prefixes, Quotas, StrangerLimits, Strangers};
 use crate::telemetry::{self, Metrics};
 use crate::wire::{self, ChannelRange};
 use base64::Engine as _;
@@ -198,6 +198,7 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
             per_user: limits.allocations_per_user.unwrap_or(0),
             per_source: limits.allocations_per_source.unwrap_or(0),
         }),
+        strangers: Arc::new(Strangers::new(stranger_limits(settings))),
         relays: Arc::new(RelayPool::new(
             &addresses,
             ports.first()..=ports.last(),
@@ -216,6 +217,22 @@ fn mobility(settings: &Settings) -> Result<Option<TicketKey>, Failure> {
     let key = TicketKey::new(random_seed().map_err(fatal)?);
     let key = key.ok_or_else(|| Failure::new("AES-256-GCM-SIV, for tickets, is not to be had"))?;
     Ok(Some(key))
+}
+
+fn prefixes(settings: &Settings) -> Prefixes {
+    Prefixes {
+        v4: settings.strangers.prefix_ipv4,
+        v6: settings.strangers.prefix_ipv6,
+    }
+}
+
+fn stranger_limits(settings: &Settings) -> StrangerLimits {
+    StrangerLimits {
+        prefixes: prefixes(settings),
+        burst: settings.strangers.answers_burst,
+        rate: settings.strangers.answers_per_prefix,
+        total: settings.strangers.answers_total,
+    }
 }
 
 /// Where clients are sent; never to this very server.
@@ -329,6 +346,7 @@ fn dtls(settings: &Settings) -> Result<Option<Arc<Dtls>>, Failure> {
         max_associations: dtls.max_associations,
         handshake_timeout: dtls.handshake_timeout,
         idle_timeout: dtls.idle_timeout,
+        prefixes: prefixes(settings),
     };
     let dtls = Dtls::new(dtls, certificate, key, seed).map_err(fatal)?;
     Ok(Some(Arc::new(dtls)))
@@ -362,9 +380,13 @@ fn net_settings(
             auth_timeout: tcp.auth_timeout,
             idle_timeout: tcp.idle_timeout,
             max_connections: tcp.max_connections,
+            max_connections_per_prefix: tcp.max_connections_per_prefix,
+            max_unproved: tcp.max_unproved,
+            max_unproved_per_prefix: tcp.max_unproved_per_prefix,
             send_buffer: tcp.send_buffer,
             max_queue_age: tcp.max_queue_age,
         },
+        prefixes: prefixes(settings),
     }
 }
 

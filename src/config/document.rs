@@ -41,7 +41,9 @@ pub(super) struct Document {
     pub alternate: List<Alternate>,
     pub stun: Stun,
     pub peers: Peers,
+    pub strangers: Strangers,
     pub limits: Limits,
+    pub bandwidth: Bandwidth,
     pub log: Log,
     pub metrics: Metrics,
 }
@@ -78,6 +80,9 @@ pub(super) struct Tcp {
     pub auth_timeout: Given<Read<Duration>>,
     pub idle_timeout: Given<Read<Duration>>,
     pub max_connections: Given<u32>,
+    pub max_connections_per_prefix: Given<u32>,
+    pub max_unproved: Given<u32>,
+    pub max_unproved_per_prefix: Given<u32>,
     pub send_buffer: Given<Read<Size>>,
     pub max_queue_age: Given<Read<Duration>>,
 }
@@ -162,6 +167,9 @@ pub(super) struct Auth {
     pub nonce_key: Given<SecretSource>,
     pub password_algorithms: List<PasswordAlgorithm>,
     pub match_user_part: Option<bool>,
+    pub strict_expiry: Option<bool>,
+    pub revoked: List<String>,
+    pub allow_weak: Option<bool>,
     pub secrets: List<SecretSource>,
     pub user: List<User>,
 }
@@ -232,6 +240,27 @@ pub(super) struct Limits {
     pub allocations_per_source: Given<u32>,
     pub permissions_per_allocation: Given<u32>,
     pub channels_per_allocation: Given<u32>,
+    pub new_peers_per_second: Given<u32>,
+    pub quarantine_per_user: Given<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[strangers]`")]
+pub(super) struct Strangers {
+    pub prefix_ipv4: Given<u32>,
+    pub prefix_ipv6: Given<u32>,
+    pub answers_per_prefix: Given<Read<Size>>,
+    pub answers_burst: Given<Read<Size>>,
+    pub answers_total: Given<Read<Size>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[bandwidth]`")]
+pub(super) struct Bandwidth {
+    pub per_allocation: Given<Read<Rate>>,
+    pub per_user: Given<Read<Rate>>,
+    pub total: Given<Read<Rate>>,
+    pub burst: Given<Read<Duration>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -250,6 +279,10 @@ pub(super) struct Metrics {
 /// A number of bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Size(pub u64);
+
+/// Bits a second.
+#[derive(Clone, Copy)]
+pub(super) struct Rate(pub u64);
 
 /// A value that is written as text.
 pub(super) struct Read<T>(pub T);
@@ -293,6 +326,14 @@ impl Text for Size {
 
     fn read(text: &str) -> Result<Self, String> {
         units::size(text).map(Size)
+    }
+}
+
+impl Text for Rate {
+    const EXPECTED: &'static str = units::RATE;
+
+    fn read(text: &str) -> Result<Self, String> {
+        units::rate(text).map(Rate)
     }
 }
 

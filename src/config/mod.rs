@@ -22,9 +22,9 @@ pub use certificate::{Certificate, Validity};
 pub use error::{ConfigError, Invalid, Problem};
 pub use secrets::read_file as read_secret_file;
 pub use settings::{
-    Allocation, Alternate, Auth, Discovery, Dtls, Family, Limits, Listener, Log, LogFormat,
-    Metrics, PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost, Server,
-    Settings, Sockets, Stun, TLS_PORT, Tcp, Tls, Transport,
+    Allocation, Alternate, Auth, Bandwidth, Discovery, Dtls, Family, Limits, Listener, Log,
+    LogFormat, Metrics, PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost,
+    Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport,
 };
 
 /// A longer file is not a configuration.

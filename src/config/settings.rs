@@ -52,8 +52,12 @@ pub struct Settings {
     pub stun: Stun,
     /// `[peers]`
     pub peers: Peers,
+    /// `[strangers]`
+    pub strangers: Strangers,
     /// `[limits]`
     pub limits: Limits,
+    /// `[bandwidth]`
+    pub bandwidth: Bandwidth,
     /// `[log]`
     pub log: Log,
     /// `[metrics]`
@@ -176,12 +180,18 @@ impl Discovery {
 /// `[tcp]`: connections of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tcp {
-    /// How long a connection may take to its first frame, and to finish any frame it began.
+    /// How long a connection may take until it has proved a credential, and to finish any frame it began.
     pub auth_timeout: Duration,
     /// How long a connection without an allocation may go without a frame.
     pub idle_timeout: Duration,
     /// Connections at one time in this process.
     pub max_connections: usize,
+    /// The same from one network.
+    pub max_connections_per_prefix: usize,
+    /// Connections at one time that have not proved a credential, in this process.
+    pub max_unproved: usize,
+    /// The same from one network.
+    pub max_unproved_per_prefix: usize,
     /// Bytes of relayed data queued for one connection before the oldest is dropped.
     pub send_buffer: usize,
     /// How long relayed data may wait for one connection before it is dropped.
@@ -371,6 +381,10 @@ pub struct Auth {
     pub password_algorithms: Vec<PasswordAlgorithm>,
     /// Whether an ephemeral user name with another expiry is the same user for an allocation.
     pub match_user_part: bool,
+    /// Whether a session ends at the moment its ephemeral credential expires, and not at the Refresh after it.
+    pub strict_expiry: bool,
+    /// Users who may not relay any more.
+    pub revoked: Vec<String>,
     /// Shared secrets for ephemeral credentials, newest first.
     pub secrets: Vec<Secret>,
     /// `[[auth.user]]`
@@ -438,6 +452,38 @@ pub struct Limits {
     pub permissions_per_allocation: u32,
     /// Channels of one allocation.
     pub channels_per_allocation: u32,
+    /// New peers a second of one allocation; `None` means no limit.
+    pub new_peers_per_second: Option<u32>,
+    /// How many of all relay ports may be in quarantine on account of one user, in percent.
+    pub quarantine_per_user: u32,
+}
+
+/// `[strangers]`: what is given to whoever has not proved a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strangers {
+    /// Bits of the IPv4 networks that are counted together.
+    pub prefix_ipv4: u8,
+    /// Bits of the IPv6 networks that are counted together.
+    pub prefix_ipv6: u8,
+    /// Bytes a second that one network is answered beyond what its own requests are worth.
+    pub answers_per_prefix: u32,
+    /// Bytes that one network is answered at once; 0 means no limit for networks.
+    pub answers_burst: u32,
+    /// Bytes a second that all of them are answered; 0 means no limit.
+    pub answers_total: u32,
+}
+
+/// `[bandwidth]`, each way; rates in bits a second, of which 0 means no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Of one allocation.
+    pub per_allocation: u64,
+    /// Of one user.
+    pub per_user: u64,
+    /// Of the whole server.
+    pub total: u64,
+    /// How much may pass at once, as time at the full rate.
+    pub burst: Duration,
 }
 
 /// How log lines look.
@@ -507,6 +553,9 @@ impl Default for Settings {
                 auth_timeout: Duration::from_secs(10),
                 idle_timeout: Duration::from_secs(600),
                 max_connections: 10_000,
+                max_connections_per_prefix: 2_000,
+                max_unproved: 5_000,
+                max_unproved_per_prefix: 500,
                 send_buffer: 512 << 10,
                 max_queue_age: Duration::from_millis(500),
             },
@@ -550,6 +599,8 @@ impl Default for Settings {
                 nonce_key: None,
                 password_algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
                 match_user_part: false,
+                strict_expiry: false,
+                revoked: Vec::new(),
                 secrets: Vec::new(),
                 users: Vec::new(),
             },
@@ -557,12 +608,27 @@ impl Default for Settings {
             alternates: Vec::new(),
             stun: Stun::default(),
             peers: Peers::default(),
+            strangers: Strangers {
+                prefix_ipv4: 24,
+                prefix_ipv6: 56,
+                answers_per_prefix: 4 << 10,
+                answers_burst: 64 << 10,
+                answers_total: 4 << 20,
+            },
             limits: Limits {
                 allocations: None,
                 allocations_per_user: Some(1000),
                 allocations_per_source: Some(1000),
                 permissions_per_allocation: 256,
                 channels_per_allocation: 256,
+                new_peers_per_second: Some(16),
+                quarantine_per_user: 25,
+            },
+            bandwidth: Bandwidth {
+                per_allocation: 0,
+                per_user: 0,
+                total: 0,
+                burst: Duration::from_millis(500),
             },
             log: Log {
                 level: "info".to_owned(),

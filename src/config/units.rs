@@ -1,7 +1,7 @@
-//! Durations and sizes as people write them: `"10s"`, `"1h30m"`, `"512KiB"`.
+//! Durations, sizes and rates as people write them: `"10s"`, `"1h30m"`, `"512KiB"`, `"2Mbit/s"`.
 //!
 //! A bare number is refused on purpose: its unit would have to be guessed. Points in time are TOML's own, and need an
-//! offset. Main functions: [`duration`], [`size`], [`unix_seconds`].
+//! offset. Main functions: [`duration`], [`size`], [`rate`], [`unix_seconds`].
 
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use toml::value::{Date, Datetime, Offset, Time};
 pub(super) const DURATION: &str = "a duration such as \"500ms\", \"10s\", \"5m\", \"1h\" or \"1d\"";
 /// What a size looks like, for messages.
 pub(super) const SIZE: &str = "a size such as \"4096B\", \"512KiB\" or \"4MiB\"";
+
+/// What a rate looks like, for messages.
+pub(super) const RATE: &str = "a rate such as \"500kbit/s\", \"2Mbit/s\" or \"1Gbit/s\"";
 
 /// Reads a duration: whole numbers, each with a unit (`us`, `ms`, `s`, `m`, `h`, `d`), as in `"1h30m"`.
 ///
@@ -78,6 +81,45 @@ pub fn size(text: &str) -> Result<u64, String> {
         Some(bytes) => Ok(bytes),
         None => refuse("is too large"),
     }
+}
+
+/// Reads a rate in bits a second: a whole number with one unit (`bit/s`, `kbit/s`, `Mbit/s`, `Gbit/s`, in thousands).
+///
+/// # Errors
+/// A sentence saying what is wrong and what would be right.
+pub fn rate(text: &str) -> Result<u64, String> {
+    let refuse = |why: &str| Err(format!("`{text}` {why}; expected {RATE}"));
+    let (number, unit, after) = match split(text.trim()) {
+        Ok(parts) => parts,
+        Err(why) => return refuse(why),
+    };
+    let bits: u64 = match (unit, after) {
+        ("bit", "/s") => 1,
+        ("kbit", "/s") => 1_000,
+        ("Mbit", "/s") => 1_000_000,
+        ("Gbit", "/s") => 1_000_000_000,
+        ("", "") => return refuse("has no unit"),
+        ("bit" | "kbit" | "Mbit" | "Gbit", _) => return refuse("is not a rate"),
+        _ => return refuse("has an unknown unit"),
+    };
+    match number.checked_mul(bits) {
+        Some(bits) => Ok(bits),
+        None => refuse("is too large"),
+    }
+}
+
+/// Writes a rate the way [`rate`] reads it, in the largest unit that divides it.
+pub fn show_rate(bits: u64) -> String {
+    for (unit, size) in [
+        ("Gbit/s", 1_000_000_000_u64),
+        ("Mbit/s", 1_000_000),
+        ("kbit/s", 1_000),
+    ] {
+        if bits >= size && bits.is_multiple_of(size) {
+            return format!("{}{unit}", bits / size);
+        }
+    }
+    format!("{bits}bit/s")
 }
 
 /// Writes a duration the way [`duration`] reads it, in the largest units that fit.

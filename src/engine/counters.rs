@@ -126,6 +126,16 @@ reasons! {
 }
 
 reasons! {
+    /// Why a request of a stranger, which is neither wrong nor right yet, was not answered.
+    SuppressedReason {
+        /// The network it seems to come from was sent enough.
+        Prefix => "prefix",
+        /// All strangers together were sent enough.
+        Total => "total",
+    }
+}
+
+reasons! {
     /// Why an Allocate request of a proved user was refused for want of room.
     RefusalReason {
         /// The user has as many allocations as allowed.
@@ -167,6 +177,20 @@ reasons! {
         PeerDenied => "peer_denied",
         /// The allocation had as many as allowed when a peer made it.
         Limit => "limit",
+    }
+}
+
+reasons! {
+    /// Why a connection of a client was closed as soon as it came in.
+    ConnectionRefusal {
+        /// The process has as many as allowed.
+        Total => "total",
+        /// One network has as many as allowed.
+        Prefix => "prefix",
+        /// As many as allowed have not proved a credential yet.
+        Unproved => "unproved",
+        /// As many as allowed of one network have not.
+        UnprovedOfPrefix => "unproved_of_prefix",
     }
 }
 
@@ -271,6 +295,7 @@ pub struct Counters {
     drops: [Counter; DropReason::ALL.len()],
     auth_failures: [Counter; AuthFailureReason::ALL.len()],
     refusals: [Counter; RefusalReason::ALL.len()],
+    suppressed: [Counter; SuppressedReason::ALL.len()],
     dtls_handshakes: [Counter; DtlsHandshake::ALL.len()],
     /// ClientHellos that were answered with a cookie and forgotten.
     pub dtls_cookies: Counter,
@@ -297,6 +322,7 @@ pub struct Counters {
     pub tcp_to_clients: Counter,
     tcp: Connections,
     tls: Connections,
+    connection_refusals: [Counter; ConnectionRefusal::ALL.len()],
     tls_failures: [Counter; TlsFailureReason::ALL.len()],
     proxy_failures: [Counter; ProxyFailureReason::ALL.len()],
 }
@@ -349,6 +375,12 @@ impl Counters {
         }
     }
 
+    pub(super) fn suppressed(&self, reason: SuppressedReason) {
+        if let Some(counter) = self.suppressed.get(reason as usize) {
+            counter.add(1);
+        }
+    }
+
     pub(super) fn refused(&self, reason: RefusalReason) {
         if let Some(counter) = self.refusals.get(reason as usize) {
             counter.add(1);
@@ -368,6 +400,21 @@ impl Counters {
             Transport::Tls => &self.tls,
             _ => &self.tcp,
         }
+    }
+
+    /// Counts a connection that was closed at once.
+    pub fn connection_refused(&self, reason: ConnectionRefusal) {
+        if let Some(counter) = self.connection_refusals.get(reason as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// Connections that were closed at once, by reason.
+    pub fn connection_refusals(&self) -> impl Iterator<Item = (ConnectionRefusal, u64)> + '_ {
+        ConnectionRefusal::ALL
+            .iter()
+            .copied()
+            .zip(self.connection_refusals.iter().map(Counter::get))
     }
 
     /// Counts a TLS connection that was not made.
@@ -462,6 +509,14 @@ impl Counters {
             .iter()
             .copied()
             .zip(self.auth_failures.iter().map(Counter::get))
+    }
+
+    /// Requests of strangers that were not answered, by reason.
+    pub fn suppressed_answers(&self) -> impl Iterator<Item = (SuppressedReason, u64)> + '_ {
+        SuppressedReason::ALL
+            .iter()
+            .copied()
+            .zip(self.suppressed.iter().map(Counter::get))
     }
 
     /// Refusals for want of room by reason.

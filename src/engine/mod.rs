@@ -36,6 +36,7 @@ mod redirect;
 pub mod relays;
 mod requests;
 mod respond;
+mod strangers;
 pub mod tcp_relay;
 pub mod time;
 mod timers;
@@ -58,7 +59,7 @@ pub use tcp_relay::TcpRules;
 pub use time::{Instant, Now};
 
 use crate::auth::{Authenticator, NonceKeys, TicketKey};
-use crate::policy::{Limits, PeerFilter, Quotas};
+use crate::policy::{Limits, PeerFilter, Quotas, StrangerLimits, Strangers};
 use crate::wire::ChannelRange;
 use crate::wire::attribute::Family;
 use allocation::{Allocation, Relay, RouteChange};
@@ -143,6 +144,8 @@ pub struct Shared {
     pub rules: Arc<Rules>,
     /// How many allocations everyone has.
     pub quotas: Quotas,
+    /// What is answered to whoever has not proved a credential.
+    pub strangers: Arc<Strangers>,
     /// The relayed transport addresses of the server.
     pub relays: Arc<RelayPool>,
     /// The TCP connections between relays and peers.
@@ -158,6 +161,7 @@ impl Shared {
         Shared {
             rules: Arc::new(rules),
             quotas: Quotas::new(limits),
+            strangers: Arc::new(Strangers::new(StrangerLimits::default())),
             relays: Arc::new(relays),
             connections: Arc::default(),
             mobile: Arc::default(),

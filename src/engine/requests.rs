@@ -24,7 +24,11 @@ impl Engine {
     ) -> Outcome {
         let message = match Message::parse(input) {
             Ok(message) => message,
-            Err(ParseError::NoCookie) => return self.classic(client, input, reply),
+            Err(ParseError::NoCookie) => {
+                return self.answer_stranger(now, client, input.len(), |engine| {
+                    engine.classic(client, input, reply)
+                });
+            }
             Err(_) => return self.drop(DropReason::Malformed),
         };
         match (message.method(), message.class()) {
@@ -43,7 +47,9 @@ impl Engine {
                     return self.drop(DropReason::BadSource);
                 }
                 if method == Method::BINDING {
-                    self.binding(client, &message, reply)
+                    self.answer_stranger(now, client, input.len(), |engine| {
+                        engine.binding(client, &message, reply)
+                    })
                 } else {
                     self.authenticated_request(now, client, &message, input, reply)
                 }
@@ -67,8 +73,13 @@ impl Engine {
         let slot = self.find_live(&client.tuple, now.instant);
         let request = match self.authenticate(now, client, slot, message) {
             Ok(request) => request,
-            Err(challenge) => return self.challenge(now, client, message, &challenge, reply),
+            Err(challenge) => {
+                return self.answer_stranger(now, client, input.len(), |engine| {
+                    engine.challenge(now, client, message, &challenge, reply)
+                });
+            }
         };
+        self.stranger_proved(now, client);
         let takes_tokens = self.rules().authenticator.third_party().is_some();
         let is_understood =
             |kind| is_understood(kind) || takes_tokens && kind == AttributeType::ACCESS_TOKEN;

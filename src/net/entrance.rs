@@ -1,9 +1,11 @@
 //! What a connection goes through before its first frame: who it comes from, and whether it speaks TLS.
 //!
 //! In this order, each only where the listener wants it: the PROXY protocol's header, the first byte, the TLS
-//! handshake. All of it shares one time limit, `auth_timeout`, with the client's first request. Main type: [`Entrance`].
+//! handshake. All of it shares one time limit, `auth_timeout`, with the client's proof of a credential. Once it is known
+//! whose the connection is, the [`ConnectionGate`] is asked for a place. Main type: [`Entrance`].
 
 use super::carrier::Carrier;
+use super::connection_gate::ConnectionGate;
 use super::proxy;
 use super::stream;
 use super::tasks::Shared;
@@ -30,15 +32,22 @@ pub(super) struct Entrance {
     address: SocketAddr,
     proxies: Vec<IpNet>,
     tls: Option<Arc<Tls>>,
+    gate: Arc<ConnectionGate>,
 }
 
 impl Entrance {
-    pub fn new(listener: &Listener, address: SocketAddr, tls: Option<Arc<Tls>>) -> Self {
+    pub fn new(
+        listener: &Listener,
+        address: SocketAddr,
+        tls: Option<Arc<Tls>>,
+        gate: Arc<ConnectionGate>,
+    ) -> Self {
         Entrance {
             transport: listener.transport,
             address,
             proxies: listener.proxy_protocol_from.clone(),
             tls,
+            gate,
         }
     }
 
@@ -65,6 +74,14 @@ impl Entrance {
                 }
             }
         }
+        let place = match self.gate.enter(client.ip()) {
+            Ok(place) => place,
+            Err(limit) => {
+                worker.borrow().counters().connection_refused(limit);
+                debug!(%client, listener = %self.address, limit = limit.name(), "too many connections");
+                return;
+            }
+        };
         let is_tls = match self.transport {
             config::Transport::Udp | config::Transport::Dtls | config::Transport::Tcp => false,
             config::Transport::Tls => true,
@@ -78,7 +95,8 @@ impl Entrance {
         };
         let Some(tls) = self.tls.as_ref().filter(|_| is_tls) else {
             let tuple = FiveTuple::new(client, reached, Transport::Tcp);
-            return stream::serve(worker, Carrier::Tcp(stream), tuple, input, opened).await;
+            let carrier = Carrier::Tcp(stream);
+            return stream::serve(worker, carrier, tuple, input, (opened, place)).await;
         };
         let handshake = timeout_at(deadline, tls.accept(stream, input)).await;
         let handshake = handshake.unwrap_or(Err(TlsFailure {
@@ -89,7 +107,7 @@ impl Entrance {
             Ok(stream) => {
                 let tuple = FiveTuple::new(client, reached, Transport::Tls);
                 let carrier = Carrier::Tls(Box::new(stream));
-                stream::serve(worker, carrier, tuple, Vec::new(), opened).await;
+                stream::serve(worker, carrier, tuple, Vec::new(), (opened, place)).await;
             }
             Err(TlsFailure { reason, error }) => {
                 worker.borrow().counters().tls_failure(reason);

@@ -37,6 +37,7 @@
 pub mod addresses;
 mod carrier;
 pub mod clock;
+mod connection_gate;
 pub mod descriptors;
 pub mod dtls;
 mod entrance;
@@ -60,7 +61,9 @@ mod worker;
 
 use crate::config::{Listener, Transport};
 use crate::engine::{Counters, Engine, Shared, WorkerId};
+use crate::policy::Prefixes;
 use clock::Clock;
+use connection_gate::ConnectionGate;
 use dtls::Dtls;
 use entrance::Entrance;
 use socket::Buffers;
@@ -78,12 +81,18 @@ use tokio::sync::watch;
 /// How stream connections are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamSettings {
-    /// How long a new connection may take to its first request, and any to finish a frame it began.
+    /// How long a new connection may take to prove a credential, and any to finish a frame it began.
     pub auth_timeout: Duration,
-    /// How long a connection without an allocation may be silent.
+    /// How long a connection that had an allocation may be silent.
     pub idle_timeout: Duration,
     /// How many connections the process has at most.
     pub max_connections: usize,
+    /// How many of one network.
+    pub max_connections_per_prefix: usize,
+    /// How many that have not proved a credential.
+    pub max_unproved: usize,
+    /// How many of one network that have not.
+    pub max_unproved_per_prefix: usize,
     /// How many bytes of media wait for a slow client; the oldest go first.
     pub send_buffer: usize,
     /// How old media may become while it waits for a slow client; what is older goes.
@@ -96,6 +105,9 @@ impl Default for StreamSettings {
             auth_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
             max_connections: 10_000,
+            max_connections_per_prefix: 2_000,
+            max_unproved: 5_000,
+            max_unproved_per_prefix: 500,
             send_buffer: 512 << 10,
             max_queue_age: Duration::from_millis(500),
         }
@@ -121,6 +133,8 @@ pub struct NetSettings {
     pub rest: Duration,
     /// Stream connections.
     pub stream: StreamSettings,
+    /// Which clients are counted together.
+    pub prefixes: Prefixes,
 }
 
 impl NetSettings {
@@ -140,6 +154,7 @@ impl NetSettings {
             relay_buffers: buffers(1 << 20),
             rest: Duration::from_micros(200),
             stream: StreamSettings::default(),
+            prefixes: Prefixes::default(),
         }
     }
 }
@@ -255,6 +270,7 @@ impl Server {
         let settings = Arc::new(settings);
         let (stop, stopped) = watch::channel(false);
         let connections = Arc::new(AtomicUsize::new(0));
+        let gate = Arc::new(ConnectionGate::new(settings.stream, settings.prefixes));
         let peer_sockets = Arc::<PeerSockets>::default();
         let mut prepared = Vec::new();
         let mut receive_buffer = None;
@@ -266,7 +282,8 @@ impl Server {
                 let bound = if listener.transport.is_stream() {
                     socket::tcp_listener(address).and_then(|socket| {
                         let bound = socket.local_addr()?;
-                        let entrance = Entrance::new(listener, bound, settings.tls.clone());
+                        let entrance =
+                            Entrance::new(listener, bound, settings.tls.clone(), gate.clone());
                         tcp.push((socket, entrance));
                         Ok(bound)
                     })

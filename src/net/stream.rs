@@ -2,6 +2,7 @@
 
 use super::StreamSettings;
 use super::carrier::Carrier;
+use super::connection_gate::Place;
 use super::tasks::Shared;
 use super::tcp_relay;
 use crate::engine::{ClientPath, ConnectionId, FiveTuple, Link};
@@ -24,13 +25,14 @@ const MAX_UNPROVED_FRAME: usize = 4096;
 /// How long a client that closed its side may take to read its last answers.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
-/// Serves a client until its end. `input` was read from the connection before, and `opened` is when it came.
+/// Serves a client until its end. `input` was read from the connection before, and `opened` is when it came. It holds
+/// `place` as long as it lasts.
 pub(super) async fn serve(
     worker: Shared,
     carrier: Carrier,
     tuple: FiveTuple,
     input: Vec<u8>,
-    opened: Instant,
+    (opened, place): (Instant, Place),
 ) {
     let (number, wake) = worker.borrow_mut().connection_opened(tuple.transport());
     let client = ClientPath {
@@ -46,6 +48,7 @@ pub(super) async fn serve(
         bound: None,
         channels: worker.borrow().channels(),
         patience: Patience::new(worker.borrow().settings().stream, opened),
+        place,
     };
     // What came in along with a header or a handshake does not make the socket readable any more.
     let mut is_open = connection.take_frames().is_ok();
@@ -102,6 +105,7 @@ struct Connection<'a> {
     bound: Option<ConnectionId>,
     channels: ChannelRange,
     patience: Patience,
+    place: Place,
 }
 
 impl Connection<'_> {
@@ -191,7 +195,13 @@ impl Connection<'_> {
             self.patience.frame();
         }
         self.patience.partial(!self.input.is_empty());
-        let limit = if worker.has_allocation(&self.client) {
+        let has_allocation = worker.has_allocation(&self.client);
+        // Nobody has an allocation or binds a connection without a credential.
+        if has_allocation || self.bound.is_some() {
+            self.place.prove();
+            self.patience.is_proved = true;
+        }
+        let limit = if has_allocation {
             MAX_FRAME
         } else {
             MAX_UNPROVED_FRAME
@@ -259,7 +269,9 @@ impl Connection<'_> {
 struct Patience {
     settings: StreamSettings,
     opened: Instant,
-    last_frame: Option<Instant>,
+    /// Whether it has proved a credential. Other frames win no time.
+    is_proved: bool,
+    last_frame: Instant,
     partial_since: Option<Instant>,
 }
 
@@ -268,13 +280,14 @@ impl Patience {
         Patience {
             settings,
             opened,
-            last_frame: None,
+            is_proved: false,
+            last_frame: opened,
             partial_since: None,
         }
     }
 
     fn frame(&mut self) {
-        self.last_frame = Some(Instant::now());
+        self.last_frame = Instant::now();
         self.partial_since = None;
     }
 
@@ -288,10 +301,10 @@ impl Patience {
 
     /// When to ask whether it is over.
     fn end(&self) -> Instant {
-        let quiet = match self.last_frame {
-            // Nothing yet that could be understood.
-            None => self.opened + self.settings.auth_timeout,
-            Some(at) => at + self.settings.idle_timeout,
+        let quiet = if self.is_proved {
+            self.last_frame + self.settings.idle_timeout
+        } else {
+            self.opened + self.settings.auth_timeout
         };
         match self.partial_since {
             Some(at) => quiet.min(at + self.settings.auth_timeout),
@@ -309,7 +322,7 @@ impl Patience {
             .partial_since
             .is_some_and(|at| at + self.settings.auth_timeout <= now);
         if has_allocation && !is_stuck {
-            self.last_frame = Some(now);
+            self.last_frame = now;
             return false;
         }
         true

@@ -3,6 +3,7 @@
 use super::WorkerSockets;
 use super::entrance::Entrance;
 use super::worker::Worker;
+use crate::engine::counters::ConnectionRefusal;
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -179,6 +180,8 @@ async fn accept(
         let place = Place::take(&connections, settings.stream.max_connections);
         let Some(place) = place else {
             let error = io::Error::other("tcp.max_connections is reached");
+            let refusal = ConnectionRefusal::Total;
+            worker.borrow().counters().connection_refused(refusal);
             worker.borrow_mut().reporter().accept_failed(&error);
             continue;
         };

@@ -5,14 +5,20 @@
 //! be told.
 //!
 //! Its main types are [`PeerFilter`], which judges peer addresses after one canonicalisation
-//! ([`Canonical`]), and [`Quotas`], which hands out a [`Lease`] for each allocation.
+//! ([`Canonical`]), [`Quotas`], which hands out a [`Lease`] for each allocation, and [`Strangers`], which bounds what is
+//! answered to whoever has proved nothing.
 
+mod bucket;
 mod canonical;
 mod filter;
+mod prefix;
 mod quota;
 mod special;
+mod strangers;
 
 pub use canonical::{Canonical, is_nat64_length};
 pub use filter::{DenyReason, OpenedRange, PeerFilter, PeerRules, Rule, Verdict};
+pub use prefix::{Prefix, Prefixes};
 pub use quota::{Lease, Limits, QuotaExceeded, Quotas};
 pub use special::{Class, SpecialRange, special_ranges};
+pub use strangers::{StrangerLimits, Strangers, Suppressed};

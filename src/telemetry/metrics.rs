@@ -229,6 +229,16 @@ impl Source {
             .map(|(reason, value)| ([reason.name()], value)),
         );
         families.counters(
+            "hairpin_suppressed_answers_total",
+            "Datagrams of clients without a credential that were not answered, by the limit that was reached",
+            ["limit"],
+            self.sum_by(false, |worker| {
+                worker.suppressed_answers().collect::<Vec<_>>().into_iter()
+            })
+            .into_iter()
+            .map(|(reason, value)| ([reason.name()], value)),
+        );
+        families.counters(
             "hairpin_refusals_total",
             "Requests of known users refused for want of room, by reason",
             ["reason"],
@@ -279,6 +289,16 @@ impl Source {
             "Connections open",
             ["transport"],
             connections.map(|(name, opened, closed)| ([name], opened.saturating_sub(closed))),
+        );
+        families.counters(
+            "hairpin_refused_connections_total",
+            "Connections of clients closed as soon as they came in, by the limit that was reached",
+            ["limit"],
+            self.sum_by(false, |worker| {
+                worker.connection_refusals().collect::<Vec<_>>().into_iter()
+            })
+            .into_iter()
+            .map(|(reason, value)| ([reason.name()], value)),
         );
         families.counters(
             "hairpin_tls_handshake_failures_total",

@@ -29,6 +29,7 @@ pub const SETTINGS: DtlsSettings = DtlsSettings {
     max_associations: 1000,
     handshake_timeout: Duration::from_secs(10),
     idle_timeout: Duration::from_secs(60),
+    prefixes: hairpin::policy::Prefixes { v4: 24, v6: 56 },
 };
 
 pub struct Rig {
@@ -95,12 +96,12 @@ impl Rig {
             workers: 2,
             listener_buffers: buffers,
             relay_buffers: buffers,
+            prefixes: hairpin::policy::Prefixes::default(),
             stream: StreamSettings {
                 auth_timeout: PATIENCE,
                 idle_timeout: PATIENCE,
-                max_connections: 10,
-                send_buffer: 1 << 16,
-                max_queue_age: PATIENCE,
+                max_connections: 100,
+                ..StreamSettings::default()
             },
             ..NetSettings::new(vec![Listener::direct(Transport::Dtls, address)])
         };

@@ -37,6 +37,7 @@ mod refresh;
 mod reservations;
 mod retransmissions;
 mod rule_changes;
+mod strangers;
 mod tcp_relay;
 mod third_party;
 mod webrtc;

@@ -4,7 +4,7 @@ use hairpin::auth::{
     AuthSettings, Authenticator, Credential, NonceKeys, Secret, ThirdPartySettings, TicketKey, User,
 };
 use hairpin::engine::{Discovery, Redirect, RelayAddress, Rules, TcpRules};
-use hairpin::policy::{Limits, PeerFilter, PeerRules};
+use hairpin::policy::{Limits, PeerFilter, PeerRules, StrangerLimits};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -37,6 +37,7 @@ pub struct Setup {
     pub ports: RangeInclusive<u16>,
     pub quarantine: u64,
     pub limits: Limits,
+    pub strangers: StrangerLimits,
     pub max_permissions: usize,
     pub max_channels: usize,
     pub max_lifetime: u32,
@@ -60,6 +61,7 @@ impl Default for Setup {
             ports: 49152..=65535,
             quarantine: 5,
             limits: Limits::default(),
+            strangers: StrangerLimits::default(),
             max_permissions: 32,
             max_channels: 32,
             max_lifetime: 3600,

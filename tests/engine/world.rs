@@ -16,6 +16,7 @@ use hairpin::engine::{
     Instant, Letter, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError, RelayId, RelayPool,
     RelayedAddress, Route, Shared, Transport, WorkerId,
 };
+use hairpin::policy::Strangers;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -96,7 +97,7 @@ impl World {
     }
 
     pub fn with(setup: Setup) -> Self {
-        let shared = Shared::new(
+        let mut shared = Shared::new(
             setup.rules(),
             setup.limits,
             RelayPool::new(
@@ -105,6 +106,7 @@ impl World {
                 Duration::from_secs(setup.quarantine),
             ),
         );
+        shared.strangers = Arc::new(Strangers::new(setup.strangers));
         let counters: Vec<_> = (0..setup.workers)
             .map(|_| Arc::new(Counters::default()))
             .collect();

@@ -167,6 +167,73 @@ fn a_frame_that_does_not_come_to_its_end_and_silence_end_a_connection() {
 }
 
 #[test]
+fn a_stranger_keeps_no_connection_by_talking() {
+    let server = Setup::new().set("tcp", "auth_timeout = \"1s\"").start();
+    let mut used = Client::tcp(server.address());
+    used.allocate();
+    let mut released = Client::tcp(server.address());
+    released.allocate();
+    released.refresh(0);
+    let mut stranger = Client::tcp(server.address());
+    let since = Instant::now();
+    let request = binding(&mut stranger);
+    loop {
+        stranger.send(&request);
+        match stranger.receive_within(PATIENCE) {
+            Some(Incoming::End) => break,
+            answer => assert!(answer.is_some()),
+        }
+        assert!(since.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(since.elapsed() > Duration::from_millis(500));
+    // Who had an allocation is known, and may make another.
+    released.allocate();
+    used.binding();
+}
+
+#[test]
+fn connections_of_strangers_and_of_one_network_are_bounded_and_counted() {
+    let server = Setup::new()
+        .set("tcp", "max_unproved = 4")
+        .set("tcp", "max_unproved_per_prefix = 3")
+        .set("tcp", "max_connections_per_prefix = 5")
+        .start();
+    let refused = |limit: &str| {
+        server.metrics().get(&format!(
+            "hairpin_refused_connections_total{{limit=\"{limit}\"}}"
+        ))
+    };
+    let strangers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = Client::tcp(server.address());
+            client.binding();
+            client
+        })
+        .collect();
+    assert_eq!(Client::tcp(server.address()).receive(), Incoming::End);
+    assert_eq!(refused("unproved_of_prefix"), 1);
+    let mut strangers = strangers.into_iter();
+    // Who proves a credential makes room for others.
+    let mut used = Vec::new();
+    for mut client in strangers.by_ref().take(2) {
+        client.allocate();
+        used.push(client);
+    }
+    for _ in 0..2 {
+        let mut client = Client::tcp(server.address());
+        client.allocate();
+        used.push(client);
+    }
+    assert_eq!(Client::tcp(server.address()).receive(), Incoming::End);
+    assert_eq!(refused("prefix"), 1);
+    // Who leaves, too.
+    used.pop();
+    server.wait_for_metric("hairpin_connections{transport=\"tcp\"}", 4);
+    Client::tcp(server.address()).binding();
+}
+
+#[test]
 fn connections_beyond_the_limit_are_closed_and_places_come_back() {
     let server = Setup::new()
         .set("tcp", "max_connections = 3")

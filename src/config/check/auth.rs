@@ -40,6 +40,8 @@ pub(super) fn check(
             problems,
         ),
         match_user_part: given.match_user_part.unwrap_or(default.match_user_part),
+        strict_expiry: given.strict_expiry.unwrap_or(default.strict_expiry),
+        revoked: revoked(given.revoked, problems),
         secrets: secrets(given.secrets, &mut sources, problems),
         users: users(given.user, &mut sources, problems),
     };
@@ -171,6 +173,21 @@ fn password_algorithms(
         .collect();
     problems.repeated(&given, |algorithm| format!("`{algorithm}`"));
     given.into_iter().map(|(_, algorithm)| algorithm).collect()
+}
+
+fn revoked(given: List<String>, problems: &mut Problems) -> Vec<String> {
+    let names: Vec<_> = given
+        .unwrap_or_default()
+        .into_iter()
+        .map(|given| (given.span(), given.into_inner()))
+        .collect();
+    problems.repeated(&names, |name| format!("`{name}` in `revoked`"));
+    for (span, name) in &names {
+        if name.is_empty() {
+            problems.add(Problem::new(span.clone(), "this name is empty"));
+        }
+    }
+    names.into_iter().map(|(_, name)| name).collect()
 }
 
 fn secrets(

@@ -6,6 +6,7 @@
 mod alternates;
 mod auth;
 mod discovery;
+mod limits;
 mod oauth;
 mod places;
 mod tls;
@@ -90,7 +91,9 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
             classic: document.stun.classic.unwrap_or(default.stun.classic),
         },
         peers: peers(document.peers, &mut problems),
-        limits: limits(document.limits, default.limits, &mut problems),
+        strangers: limits::strangers(document.strangers, default.strangers, &mut problems),
+        limits: limits::limits(document.limits, default.limits, &mut problems),
+        bandwidth: limits::bandwidth(document.bandwidth, default.bandwidth, &mut problems),
         log: log(document.log, default.log, &mut problems),
         metrics: places.metrics,
     };
@@ -237,11 +240,25 @@ fn server(given: document::Server, default: to::Server, problems: &mut Problems)
 }
 
 fn tcp(given: document::Tcp, default: to::Tcp, problems: &mut Problems) -> to::Tcp {
-    let most = problems.count(
+    let mut count = |key, given, default: usize| {
+        let default = u32::try_from(default).unwrap_or(u32::MAX);
+        problems.count(key, given, 1..=1_000_000, default) as usize
+    };
+    let most = count(
         "max_connections",
         given.max_connections,
-        1..=1_000_000,
-        10_000,
+        default.max_connections,
+    );
+    let most_of_prefix = count(
+        "max_connections_per_prefix",
+        given.max_connections_per_prefix,
+        default.max_connections_per_prefix,
+    );
+    let most_unproved = count("max_unproved", given.max_unproved, default.max_unproved);
+    let most_unproved_of_prefix = count(
+        "max_unproved_per_prefix",
+        given.max_unproved_per_prefix,
+        default.max_unproved_per_prefix,
     );
     to::Tcp {
         auth_timeout: problems.duration(
@@ -256,7 +273,10 @@ fn tcp(given: document::Tcp, default: to::Tcp, problems: &mut Problems) -> to::T
             10 * SECOND..=DAY,
             default.idle_timeout,
         ),
-        max_connections: most as usize,
+        max_connections: most,
+        max_connections_per_prefix: most_of_prefix,
+        max_unproved: most_unproved,
+        max_unproved_per_prefix: most_unproved_of_prefix,
         // One message of the largest kind must fit.
         send_buffer: problems.size(
             "send_buffer",
@@ -448,34 +468,6 @@ fn peers(given: document::Peers, problems: &mut Problems) -> to::Peers {
 /// What [`peers`] needs of a prefix.
 trait Text: PartialEq + Display {}
 impl<T: PartialEq + Display> Text for T {}
-
-fn limits(given: document::Limits, default: to::Limits, problems: &mut Problems) -> to::Limits {
-    let limit = |given: Given<u32>, default: Option<u32>| match given.map(Spanned::into_inner) {
-        Some(0) => None,
-        Some(limit) => Some(limit),
-        None => default,
-    };
-    let permissions = default.permissions_per_allocation;
-    let channels = default.channels_per_allocation;
-    to::Limits {
-        allocations: limit(given.allocations, default.allocations),
-        allocations_per_user: limit(given.allocations_per_user, default.allocations_per_user),
-        allocations_per_source: limit(given.allocations_per_source, default.allocations_per_source),
-        permissions_per_allocation: problems.count(
-            "permissions_per_allocation",
-            given.permissions_per_allocation,
-            1..=65_536,
-            permissions,
-        ),
-        // RFC 8656, section 12: channel numbers 0x4000 to 0x4FFF.
-        channels_per_allocation: problems.count(
-            "channels_per_allocation",
-            given.channels_per_allocation,
-            1..=4096,
-            channels,
-        ),
-    }
-}
 
 fn log(given: document::Log, default: to::Log, problems: &mut Problems) -> to::Log {
     let level = match given.level {

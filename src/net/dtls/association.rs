@@ -95,8 +95,10 @@ pub(super) struct Association {
     pub place: Place,
     /// When the handshake began.
     pub began: Instant,
-    /// When the client was last heard.
+    /// When the client was last heard; since its handshake only once it has proved a credential.
     pub heard: Instant,
+    /// Whether it was found with an allocation.
+    pub is_proved: bool,
     /// When the worker's timer looks at this association next.
     pub timer: Instant,
     random: [u8; 32],
@@ -160,6 +162,7 @@ impl Association {
             place,
             began: at.now,
             heard: at.now,
+            is_proved: false,
             timer: Instant::default(),
             random: hello.random,
             dtls,

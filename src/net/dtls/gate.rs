@@ -2,12 +2,10 @@
 //! theirs. Shared by all workers; asked only when a handshake begins or ends.
 
 use super::DtlsSettings;
+use crate::policy::Prefix;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// The networks that are counted together: /24 of IPv4, /56 of IPv6.
-type Prefix = u64;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -32,7 +30,7 @@ impl Gate {
 
     /// A place for an association whose handshake begins; `None` where there are too many.
     pub fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        let prefix = prefix(client);
+        let prefix = self.settings.prefixes.of(client);
         let mut counts = self.counts();
         let of_prefix = counts.by_prefix.get(&prefix).copied().unwrap_or(0);
         let is_full = counts.associations >= self.settings.max_associations
@@ -100,13 +98,5 @@ impl Drop for Place {
         self.establish();
         let mut counts = self.gate.counts();
         counts.associations = counts.associations.saturating_sub(1);
-    }
-}
-
-fn prefix(ip: IpAddr) -> Prefix {
-    match ip {
-        // No IPv6 network begins with as many zeros.
-        IpAddr::V4(ip) => u64::from(ip.to_bits() >> 8),
-        IpAddr::V6(ip) => (ip.to_bits() >> 72) as u64 | 1 << 63,
     }
 }

@@ -20,6 +20,7 @@ mod table;
 pub(super) use association::{Arrival, Moment};
 pub(super) use table::Associations;
 
+use crate::policy::Prefixes;
 use arc_swap::ArcSwap;
 use association::CookieHmac;
 use cookie::CookieKey;
@@ -35,14 +36,16 @@ use std::time::Duration;
 pub struct DtlsSettings {
     /// How many handshakes may be under way.
     pub max_half_open: usize,
-    /// How many of them from one network: a /24 of IPv4 or a /56 of IPv6.
+    /// How many of them from one network.
     pub max_half_open_per_prefix: usize,
     /// How many associations there may be, handshakes included.
     pub max_associations: usize,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
-    /// How long a client without an allocation may be silent.
+    /// How long a client may go without an allocation; one that had one, without one and silent.
     pub idle_timeout: Duration,
+    /// Which clients are counted together.
+    pub prefixes: Prefixes,
 }
 
 /// Why DTLS cannot be offered.

@@ -108,8 +108,11 @@ impl Associations {
             return None;
         };
         let (association, mut sinks) = self.with_sinks(number, outbox)?;
-        // A forged datagram is no sign of life, but to forge one takes knowing the 5-tuple.
-        association.heard = at.now;
+        // A forged datagram is no sign of life, but to forge one takes knowing the 5-tuple. Strangers win no time by
+        // talking.
+        if association.is_proved || association.place.is_half_open() {
+            association.heard = at.now;
+        }
         let progress = association.take(at, datagram, &mut sinks);
         self.went_on(at, number, progress);
         Some(number)
@@ -278,6 +281,7 @@ impl Associations {
                     continue;
                 }
                 association.heard = at.now;
+                association.is_proved = true;
             }
             association.timer = Instant::default();
             let progress = association.tick(at, &mut sinks);

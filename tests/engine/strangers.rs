@@ -1,0 +1,215 @@
+//! What is answered to whoever has not proved a credential, counted in bytes over virtual time.
+
+use crate::client::{Ask, Client, Login, allocate, binding, refresh};
+use crate::world::{SERVER, SERVER_V6, Setup, World, address};
+use hairpin::engine::Transport;
+use hairpin::engine::counters::SuppressedReason;
+use hairpin::policy::{Prefixes, StrangerLimits};
+use std::net::SocketAddr;
+
+fn world(strangers: StrangerLimits) -> World {
+    World::with(Setup {
+        strangers,
+        ..Setup::default()
+    })
+}
+
+fn at(from: SocketAddr) -> Client {
+    let server = if from.is_ipv4() { SERVER } else { SERVER_V6 };
+    let login = Login::new("alice", "s3cret");
+    Client::new(from, address(server), Transport::Udp, login)
+}
+
+fn suppressed(world: &World, reason: SuppressedReason) -> u64 {
+    let all = world.counters.iter().flat_map(|c| c.suppressed_answers());
+    all.filter(|(r, _)| *r == reason).map(|(_, n)| n).sum()
+}
+
+/// Sends `per_second` requests a second for ten seconds, each from where `source` says: bytes in and out.
+fn flood(
+    world: &mut World,
+    per_second: u64,
+    ask: &Ask,
+    source: impl Fn(u64) -> SocketAddr,
+) -> (usize, usize) {
+    let (mut bytes_in, mut bytes_out) = (0, 0);
+    let bytes = at(source(0)).unsigned(ask);
+    for number in 0..10 * per_second {
+        if number % (per_second / 100) == 0 {
+            world.advance_millis(10);
+        }
+        let client = at(source(number));
+        bytes_in += bytes.len();
+        if let Some(reply) = client.send_bytes(world, &bytes) {
+            bytes_out += reply.0.len();
+        }
+    }
+    (bytes_in, bytes_out)
+}
+
+/// Another address and port of 51.0.0.0/24 each time.
+fn of_one_network(number: u64) -> SocketAddr {
+    SocketAddr::from(([51, 0, 0, number as u8], 1024 + (number % 50_000) as u16))
+}
+
+/// Another address of the whole internet each time.
+fn of_everywhere(number: u64) -> SocketAddr {
+    let [_, a, b, c] = (number as u32).wrapping_mul(2_654_435_761).to_be_bytes();
+    SocketAddr::from(([52, a, b, c], 5000))
+}
+
+#[test]
+fn x_sec_11_a_flood_in_the_name_of_one_network_sends_it_no_more_bytes_than_came() {
+    for (ask, per_second) in [
+        (allocate(), 1000),
+        (allocate(), 4000),
+        (binding(), 1500),
+        (binding(), 3000),
+    ] {
+        let mut world = World::new();
+        let (bytes_in, bytes_out) = flood(&mut world, per_second, &ask, of_one_network);
+        assert!(
+            bytes_out > 0 && bytes_out <= bytes_in,
+            "{bytes_out} for {bytes_in}"
+        );
+        assert!(suppressed(&world, SuppressedReason::Prefix) > 0);
+    }
+}
+
+#[test]
+fn x_sec_11_the_network_of_ipv6_is_a_56() {
+    let mut world = World::new();
+    let of_one = |number: u64| {
+        let [a, b] = (number as u16).to_be_bytes();
+        SocketAddr::from((
+            [0x2a00, 1, 2, 0x300 | u16::from(a), 0, 0, 0, u16::from(b)],
+            9,
+        ))
+    };
+    let (bytes_in, bytes_out) = flood(&mut world, 2000, &allocate(), of_one);
+    assert!(bytes_out <= bytes_in, "{bytes_out} for {bytes_in}");
+    // Its neighbour knows nothing of it.
+    let other = "[2a00:1:2:400::1]:9".parse().unwrap();
+    at(other).get_nonce(&mut world);
+}
+
+#[test]
+fn x_sec_11_answers_to_all_networks_together_are_bounded() {
+    let total = 50_000;
+    let mut world = world(StrangerLimits {
+        total,
+        ..StrangerLimits::default()
+    });
+    let (_, bytes_out) = flood(&mut world, 2000, &allocate(), of_everywhere);
+    assert!(bytes_out <= 11 * total as usize + 200, "{bytes_out}");
+    assert!(suppressed(&world, SuppressedReason::Total) > 0);
+    assert_eq!(suppressed(&world, SuppressedReason::Prefix), 0);
+}
+
+#[test]
+fn clients_with_an_allocation_are_served_while_their_own_network_is_flooded() {
+    let mut world = world(StrangerLimits {
+        total: 50_000,
+        ..StrangerLimits::default()
+    });
+    let mut client = at("51.0.0.9:7000".parse().unwrap());
+    client.allocated(&mut world);
+    let mut late = at("51.0.0.10:7000".parse().unwrap());
+    late.get_nonce(&mut world);
+    for source in [of_one_network as fn(u64) -> SocketAddr, of_everywhere] {
+        flood(&mut world, 2000, &allocate(), source);
+        assert_eq!(client.code(&mut world, &refresh()), 0);
+        client.ask_unsigned(&mut world, &binding()).unwrap();
+        // A stale nonce is theirs to know of, too.
+        client.nonce = b"obMatJos2AAAAnonsense".to_vec();
+        assert_eq!(client.ask_once(&mut world, &refresh()).code(), 438);
+        client.nonce.clear();
+        assert!(
+            client
+                .ask_unsigned(&mut world, &allocate())
+                .unwrap()
+                .is_challenge()
+        );
+        client.get_nonce(&mut world);
+    }
+    // Nor does it keep those waiting who bring a good nonce and a good integrity.
+    assert_eq!(late.ask_once(&mut world, &allocate()).code(), 0);
+}
+
+#[test]
+fn a_credential_that_is_wrong_is_a_stranger_s() {
+    let mut world = World::new();
+    let mut client = at("51.0.0.9:7000".parse().unwrap());
+    client.get_nonce(&mut world);
+    client.login.password = "guess".into();
+    let mut answers = 0;
+    for _ in 0..5000 {
+        let bytes = client.signed(&allocate());
+        answers += usize::from(client.send_bytes(&mut world, &bytes).is_some());
+    }
+    assert!(answers < 5000, "nobody guesses for ever");
+}
+
+#[test]
+fn a_site_full_of_clients_behind_one_address_is_held_up_by_nothing() {
+    let mut world = World::new();
+    // 300 browsers at the same moment, each with two Bindings and four allocations, in the order they would come.
+    let mut clients: Vec<_> = (0..1200_u16)
+        .map(|number| at(SocketAddr::from(([51, 0, 0, 1], 2000 + number))))
+        .collect();
+    for browsers in clients.chunks_mut(400) {
+        for client in browsers.iter_mut() {
+            client.ask_unsigned(&mut world, &binding()).unwrap();
+            client.get_nonce(&mut world);
+        }
+        for client in browsers {
+            assert_eq!(client.ask_once(&mut world, &allocate()).code(), 0);
+        }
+        world.advance_millis(100);
+    }
+    assert_eq!(suppressed(&world, SuppressedReason::Prefix), 0);
+}
+
+#[test]
+fn service_is_normal_a_second_after_a_flood() {
+    let mut world = World::new();
+    flood(&mut world, 2000, &allocate(), of_one_network);
+    world.advance(1);
+    for port in 0..20 {
+        let mut client = at(SocketAddr::from(([51, 0, 0, 77], 3000 + port)));
+        client.allocated(&mut world);
+    }
+}
+
+#[test]
+fn the_limits_are_settings_and_can_be_off() {
+    let mut off = world(StrangerLimits {
+        burst: 0,
+        total: 0,
+        ..StrangerLimits::default()
+    });
+    for _ in 0..5000 {
+        at(of_one_network(0)).get_nonce(&mut off);
+    }
+    let mut narrow = world(StrangerLimits {
+        prefixes: Prefixes { v4: 32, v6: 64 },
+        burst: 150,
+        rate: 1,
+        total: 0,
+    });
+    for number in 0..3 {
+        let mut client = at(of_one_network(number));
+        client.get_nonce(&mut narrow);
+        client.get_nonce(&mut narrow);
+        assert_eq!(client.ask_unsigned(&mut narrow, &allocate()), None);
+    }
+}
+
+#[test]
+fn streams_have_proved_where_they_are() {
+    let mut world = World::new();
+    let mut client = world.tcp_client(1);
+    for _ in 0..3000 {
+        client.get_nonce(&mut world);
+    }
+}
