@@ -18,6 +18,7 @@ fn limits(total: u32, per_user: u32, per_source: u32) -> Limits {
         total,
         per_user,
         per_source,
+        ..Limits::default()
     }
 }
 

@@ -20,6 +20,7 @@
 //!
 //! Its main types are [`Authenticator`] and [`Verified`].
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub struct AuthSettings {
     pub algorithms: Vec<PasswordAlgorithm>,
     /// Third-party authorization; off without keys.
     pub third_party: ThirdPartySettings,
+    /// Users who are refused whatever they prove: whole user names, or of ephemeral ones the user in them.
+    pub revoked: Vec<String>,
 }
 
 impl Default for AuthSettings {
@@ -56,6 +59,7 @@ impl Default for AuthSettings {
             secrets: Vec::new(),
             algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
             third_party: ThirdPartySettings::default(),
+            revoked: Vec::new(),
         }
     }
 }
@@ -116,6 +120,9 @@ pub enum AuthFailure {
     /// The user name is not UTF-8, or its expiry is not a time.
     #[error("malformed user name")]
     MalformedName,
+    /// The user may not relay any more.
+    #[error("the user is revoked")]
+    Revoked,
     /// The settings do not allow the password algorithm: a client of RFC 5389 where MD5 is switched off.
     #[error("the password algorithm is not allowed")]
     Algorithm,
@@ -135,11 +142,12 @@ pub enum AuthFailure {
 
 impl AuthFailure {
     /// Every failure, for a metric that starts at zero.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UnknownUser,
         Self::Expired,
         Self::WrongPassword,
         Self::MalformedName,
+        Self::Revoked,
         Self::Algorithm,
         Self::UnknownTokenKey,
         Self::InactiveTokenKey,
@@ -154,6 +162,7 @@ impl AuthFailure {
             Self::Expired => "expired",
             Self::WrongPassword => "wrong_password",
             Self::MalformedName => "malformed_name",
+            Self::Revoked => "revoked",
             Self::Algorithm => "algorithm",
             Self::UnknownTokenKey => "unknown_token_key",
             Self::InactiveTokenKey => "inactive_token_key",
@@ -193,6 +202,7 @@ pub struct Authenticator {
     algorithms: Vec<PasswordAlgorithm>,
     offer: Offer,
     third_party: Option<ThirdParty>,
+    revoked: HashSet<String, RandomState>,
     /// Keys that nobody has, checked in place of those of a user who does not exist.
     nobody: Keys,
 }
@@ -209,6 +219,7 @@ impl Authenticator {
             secrets,
             algorithms,
             third_party,
+            revoked,
         } = settings;
         // 127 characters are RFC 8489's limit (§14.9); counting bytes stays below it.
         let realm = strings::opaque(&realm)
@@ -221,6 +232,8 @@ impl Authenticator {
             rand::random(),
             rand::random(),
         );
+        let mut revoked_names = HashSet::with_hasher(hasher.clone());
+        revoked_names.extend(revoked);
         let users = Users::new(users, &realm, hasher)?;
         if secrets.iter().any(|secret| secret.expose().is_empty()) {
             return Err(SettingsError::EmptySecret);
@@ -243,6 +256,7 @@ impl Authenticator {
             third_party,
             algorithms,
             offer,
+            revoked: revoked_names,
             signers: secrets
                 .iter()
                 .map(|secret| Signer::new(secret.expose().as_bytes()))
@@ -265,6 +279,12 @@ impl Authenticator {
     /// The value of THIRD-PARTY-AUTHORIZATION, where access tokens are accepted.
     pub fn third_party(&self) -> Option<&str> {
         self.third_party.as_ref().map(ThirdParty::server_name)
+    }
+
+    /// Whether a user may not relay any more, by the whole name or by the user in an ephemeral one.
+    pub fn is_revoked(&self, name: &str, user_part: Option<&str>) -> bool {
+        let is_listed = |name: &str| self.revoked.contains(name);
+        !self.revoked.is_empty() && (is_listed(name) || user_part.is_some_and(is_listed))
     }
 
     /// What challenges tell clients they may use.
@@ -340,6 +360,7 @@ impl Authenticator {
         }
         if let (Some(user), Some((key, request))) = (user, genuine)
             && user_keys.is_some()
+            && !self.is_revoked(&user.name, None)
         {
             return Ok(Verified {
                 request,
@@ -366,6 +387,9 @@ impl Authenticator {
         let Some(name) = name else {
             return Err(match claimed {
                 Claimed::Name(_) => AuthFailure::MalformedName,
+                Claimed::Hash(_) if user_keys.is_some() && genuine.is_some() => {
+                    AuthFailure::Revoked
+                }
                 Claimed::Hash(_) if user.is_some() => AuthFailure::WrongPassword,
                 Claimed::Hash(_) => AuthFailure::UnknownUser,
             });
@@ -374,6 +398,9 @@ impl Authenticator {
         if let (Some((key, request)), Ok(claim)) = (signed, claim) {
             if claim.expiry < unix_now {
                 return Err(AuthFailure::Expired);
+            }
+            if self.is_revoked(name, claim.user) {
+                return Err(AuthFailure::Revoked);
             }
             let username = Arc::from(name);
             let quota_name = claim.user.map_or_else(|| Arc::clone(&username), Arc::from);
@@ -391,6 +418,7 @@ impl Authenticator {
             });
         }
         Err(match claim {
+            _ if user_keys.is_some() && genuine.is_some() => AuthFailure::Revoked,
             _ if user.is_some() => AuthFailure::WrongPassword,
             _ if self.signers.is_empty() => AuthFailure::UnknownUser,
             Ok(_) => AuthFailure::WrongPassword,
@@ -424,6 +452,9 @@ impl Authenticator {
         }
         let claim = opened.claim?;
         let (key, request) = genuine.ok_or(AuthFailure::WrongPassword)?;
+        if self.is_revoked(&claim.id, Some(&claim.holder)) {
+            return Err(AuthFailure::Revoked);
+        }
         Ok(Verified {
             request,
             username: claim.id,

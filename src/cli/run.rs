@@ -5,7 +5,7 @@ use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs};
 use crate::admin;
 use crate::auth::{AuthSettings, Authenticator, NonceKeys, Secret, TicketKey, mint_ephemeral};
-use crate::config::{Certificate, Listener, PasswordAlgorithm, Settings, Transport};
+use crate::config::{self, Certificate, Listener, PasswordAlgorithm, Settings, Transport};
 use crate::engine::{self, MobileAllocations, RelayPool, Rules, Shared, TcpConnections, TcpRules};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
@@ -13,7 +13,10 @@ use crate::net::dtls::{Dtls, DtlsError, DtlsSettings};
 use crate::net::socket::Buffers;
 use crate::net::tls::Tls;
 use crate::net::{NetSettings, Server, StreamSettings, descriptors, random_seed};
-use crate::policy::{self, PeerFilter, PeerRules, Prefixes, Quotas, StrangerLimits, Strangers};
+use crate::policy::{
+    self, Bandwidth, BandwidthLimits, PeerFilter, PeerRules, Prefixes, Quotas, StrangerLimits,
+    Strangers,
+};
 use crate::telemetry::{self, Metrics};
 use crate::wire::{self, ChannelRange};
 use base64::Engine as _;
@@ -30,6 +33,9 @@ use tracing::{error, info, warn};
 
 /// How long the credential of a trial is good.
 const TRIAL_LIFETIME: u64 = 24 * 3600;
+
+/// How many ports may be in quarantine on account of one user, however few there are.
+const LEAST_QUARANTINE: u64 = 16;
 
 /// How often is looked whether all workers still run.
 const WATCH: Duration = Duration::from_secs(1);
@@ -137,6 +143,7 @@ pub(super) fn authenticator(settings: &Settings) -> Result<Authenticator, Failur
         realm: auth.realm.clone(),
         users: auth.users.clone(),
         secrets: auth.secrets.clone(),
+        revoked: auth.revoked.clone(),
         algorithms: auth
             .password_algorithms
             .iter()
@@ -161,6 +168,8 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
             None => NonceKeys::new(random_seed().map_err(fatal)?, seconds(auth.nonce_lifetime)),
         },
         match_user_part: auth.match_user_part,
+        strict_expiry: auth.strict_expiry,
+        new_peers_per_second: settings.limits.new_peers_per_second.unwrap_or(0),
         redirect: redirect(settings, relays)?,
         classic_binding: settings.stun.classic,
         filter: filter(settings, relays),
@@ -196,8 +205,10 @@ fn shared(settings: &Settings, relays: &[RelayAddress]) -> Result<Shared, Failur
         quotas: Quotas::new(policy::Limits {
             total: limits.allocations.unwrap_or(0),
             per_user: limits.allocations_per_user.unwrap_or(0),
+            resting_per_user: resting_per_user(settings, relays.len()),
             per_source: limits.allocations_per_source.unwrap_or(0),
         }),
+        bandwidth: Bandwidth::new(bandwidth_limits(&settings.bandwidth)),
         strangers: Arc::new(Strangers::new(stranger_limits(settings))),
         relays: Arc::new(RelayPool::new(
             &addresses,
@@ -223,6 +234,25 @@ fn prefixes(settings: &Settings) -> Prefixes {
     Prefixes {
         v4: settings.strangers.prefix_ipv4,
         v6: settings.strangers.prefix_ipv6,
+    }
+}
+
+/// How many relay ports may be in quarantine on account of one user: a share of all, but some where there are few.
+fn resting_per_user(settings: &Settings, addresses: usize) -> u32 {
+    let percent = u64::from(settings.limits.quarantine_per_user);
+    let ports = u64::from(settings.relay.ports.count()) * addresses as u64;
+    if percent == 100 {
+        return 0;
+    }
+    u32::try_from((ports * percent / 100).max(LEAST_QUARANTINE)).unwrap_or(u32::MAX)
+}
+
+fn bandwidth_limits(bandwidth: &config::Bandwidth) -> BandwidthLimits {
+    BandwidthLimits {
+        per_allocation: bandwidth.per_allocation / 8,
+        per_user: bandwidth.per_user / 8,
+        total: bandwidth.total / 8,
+        burst: bandwidth.burst,
     }
 }
 

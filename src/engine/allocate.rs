@@ -7,14 +7,14 @@ use super::allocation::{Allocation, Channels, Permissions, Relay, Relays};
 use super::authenticate::Authorized;
 use super::connections::Connections;
 use super::counters::RefusalReason;
+use super::new_peers::NewPeers;
 use super::outcome::{
     AllocationId, OpenRelay, Opened, RelayError, RelayId, RelayProtocol, Ticket, Usage,
 };
 use super::relays::{Owner, PortWish, RelayedAddress, ReservationToken};
 use super::respond::Asked;
-use super::time::Instant;
 use super::timers::Slot;
-use super::{ClientPath, Engine, Event, Now, Outcome, Transport};
+use super::{ClientPath, Engine, Event, Instant, Now, Outcome, Transport};
 use crate::policy::{Lease, QuotaExceeded};
 use crate::wire::attribute::{Family, Malformed};
 use crate::wire::{AttributeType, ErrorCode, Key, Message, Writer};
@@ -39,6 +39,7 @@ pub(super) struct Pending {
     token_ends: Option<Instant>,
     is_mobile: bool,
     lifetime: u32,
+    credential_until: Option<Instant>,
     protocol: RelayProtocol,
     wish: PortWish,
     lease: Lease,
@@ -244,8 +245,9 @@ impl Engine {
         if is_transition_address(client.tuple.client().ip()) {
             return Err(ErrorCode::Forbidden);
         }
-        // Reservations that are over must not count any more.
+        // Reservations and quarantines that are over must not count any more.
         self.shared.relays.end_reservations(now.instant);
+        self.shared.relays.end_quarantines(now.instant);
         let (lease, held, reserved) = match wanted.relay {
             WantedRelay::New(_, wish) => {
                 let lease = self.admit(client, request)?;
@@ -274,7 +276,12 @@ impl Engine {
             key: request.key,
             token_ends: request.token_ends,
             is_mobile,
-            lifetime: self.rules().lifetime(wanted.lifetime),
+            lifetime: self.rules().lifetime_until(
+                wanted.lifetime,
+                now.instant,
+                request.credential_until,
+            ),
+            credential_until: request.credential_until,
             protocol: wanted.protocol,
             wish,
             lease,
@@ -336,6 +343,10 @@ impl Engine {
     pub(super) fn refuse_quota(&self, exceeded: QuotaExceeded) -> ErrorCode {
         let (reason, code) = match exceeded {
             QuotaExceeded::User => (RefusalReason::UserQuota, ErrorCode::AllocationQuotaReached),
+            QuotaExceeded::Resting => (
+                RefusalReason::UserQuarantine,
+                ErrorCode::AllocationQuotaReached,
+            ),
             QuotaExceeded::Source => (
                 RefusalReason::SourceQuota,
                 ErrorCode::AllocationQuotaReached,
@@ -369,7 +380,7 @@ impl Engine {
                 }
             }
             Err(error) => {
-                self.give_back(now, current.relayed, pending.wish);
+                self.give_back(now, current.relayed, pending.wish, error);
                 self.relays.try_remove(current.relay.0 as usize);
                 if error == RelayError::PortInUse && pending.tries_left > 0 {
                     pending.tries_left -= 1;
@@ -389,11 +400,16 @@ impl Engine {
         self.advance(now, pending, reply)
     }
 
-    fn give_back(&self, now: Now, relayed: RelayedAddress, wish: PortWish) {
+    /// Nobody had the port, so no late packets are to be waited for; but one that another program has rests, as it will
+    /// hardly be free at once.
+    fn give_back(&self, now: Now, relayed: RelayedAddress, wish: PortWish, error: RelayError) {
         let relays = &self.shared.relays;
-        relays.release(relayed, now.instant);
+        match error {
+            RelayError::PortInUse => relays.release(relayed, now.instant),
+            RelayError::Unavailable => relays.give_back(relayed),
+        }
         if wish == PortWish::EvenAndNext {
-            relays.release(relayed.next_port(), now.instant);
+            relays.give_back(relayed.next_port());
         }
     }
 
@@ -445,6 +461,9 @@ impl Engine {
             usage: Usage::default(),
             icmp: (0, 0),
             mobile,
+            credential_until: pending.credential_until,
+            new_peers: NewPeers::default(),
+            meter: self.shared.bandwidth.meter(pending.lease.user()),
             lease: pending.lease,
         }) as Slot;
         if is_mobile {

@@ -2,11 +2,12 @@
 
 use super::connections::{Connections, Holder};
 use super::mobility::Mobile;
+use super::new_peers::NewPeers;
 use super::outcome::{AllocationId, RelayId, Relayed, Route, Usage};
 use super::path::ClientPath;
 use super::relays::{RelayedAddress, ReservationToken};
 use super::time::Instant;
-use crate::policy::Lease;
+use crate::policy::{Lease, Meter};
 use crate::wire::attribute::Family;
 use crate::wire::{ChannelNumber, ErrorCode, Key, TransactionId};
 use std::net::{IpAddr, SocketAddr};
@@ -269,6 +270,11 @@ pub(super) struct Allocation {
     pub icmp: (u64, u8),
     /// Of an allocation that can move.
     pub mobile: Option<Box<Mobile>>,
+    /// When the credential of its user expires, if it does.
+    pub credential_until: Option<Instant>,
+    pub new_peers: NewPeers,
+    /// Where bandwidth is limited.
+    pub meter: Option<Arc<Meter>>,
     /// Gives the quotas back when the allocation is dropped, whichever way it ends.
     pub lease: Lease,
 }
@@ -280,14 +286,16 @@ impl Allocation {
             user_part: self.user_part.clone(),
             key: self.key,
             token_ends: self.token_ends,
+            credential_until: self.credential_until,
         }
     }
 
     /// A new credential of the same owner takes the place of the former one.
-    pub fn renew(&mut self, user: Arc<str>, key: Key, token_ends: Option<Instant>) {
-        self.user = user;
-        self.key = key;
-        self.token_ends = token_ends;
+    pub fn renew(&mut self, holder: &Holder) {
+        self.user = holder.user.clone();
+        self.key = holder.key;
+        self.token_ends = holder.token_ends;
+        self.credential_until = holder.credential_until;
         let holder = self.holder();
         for held in self.connections.iter().flat_map(|list| &list.0) {
             held.shared.set_holder(holder.clone());
@@ -300,14 +308,29 @@ impl Allocation {
         self.mobile.as_ref().is_some_and(|mobile| mobile.is_away)
     }
 
-    /// How many permissions there would be with these added.
-    pub fn permissions_with(&self, peers: impl Iterator<Item = IpAddr>) -> usize {
+    /// How many of these peers have no permission.
+    pub fn unknown(&self, peers: impl Iterator<Item = IpAddr>) -> usize {
         let mut new: Vec<IpAddr> = peers
             .filter(|peer| !self.permissions.contains(*peer))
             .collect();
         new.sort_unstable();
         new.dedup();
-        self.permissions.0.len() + new.len()
+        new.len()
+    }
+
+    pub fn permission_count(&self) -> usize {
+        self.permissions.0.len()
+    }
+
+    /// What passed so far, with the TCP connections that are open.
+    pub fn usage_now(&self) -> Usage {
+        let mut usage = self.usage;
+        for held in self.connections.iter().flat_map(|c| &c.0) {
+            let (to_peer, to_client) = held.shared.bytes();
+            usage.bytes_to_peers += to_peer;
+            usage.bytes_to_client += to_client;
+        }
+        usage
     }
 
     pub fn channel_count(&self) -> usize {
@@ -389,6 +412,9 @@ impl Allocation {
 
     /// Says which channels became usable or stopped being so since the last call.
     pub fn sync_routes(&mut self, now: Instant, mut changed: impl FnMut(RouteChange)) {
+        if self.meter.is_some() {
+            return; // each packet has to be asked about
+        }
         let is_here = !self.is_away();
         for place in 0..self.channels.by_number.len() {
             let Some(channel) = self.channels.by_number.get_mut(place) else {

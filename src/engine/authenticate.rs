@@ -11,6 +11,7 @@
 use super::allocation::Allocation;
 use super::connections::{ConnectionId, Holder};
 use super::counters::AuthFailureReason;
+use super::credential_end::end_of;
 use super::outcome::AuthenticationFailed;
 use super::path::FiveTuple;
 use super::respond::Asked;
@@ -41,6 +42,8 @@ pub(super) struct Authorized<'m> {
     pub token_ends: Option<Instant>,
     /// The request shows a token itself.
     pub shows_token: bool,
+    /// When the credential expires, if it does.
+    pub credential_until: Option<Instant>,
     /// Another server sent the client here.
     pub redirected: bool,
 }
@@ -52,6 +55,7 @@ impl<'m> Authorized<'m> {
             user_part: self.user_part.clone(),
             key: self.key,
             token_ends: self.token_ends,
+            credential_until: self.credential_until,
         }
     }
 
@@ -66,6 +70,7 @@ impl<'m> Authorized<'m> {
             user_part: verified.user_part,
             quota_name: verified.quota_name,
             key: verified.key,
+            credential_until: verified.expires_at.map(|expiry| end_of(expiry, now)),
             token_ends,
             shows_token: token_ends.is_some(),
             redirected: false,
@@ -156,6 +161,7 @@ impl Engine {
                     Err(AuthFailure::UnknownUser) => AuthFailureReason::UnknownUser,
                     Err(AuthFailure::MalformedName) => AuthFailureReason::MalformedUser,
                     Err(AuthFailure::Expired) => AuthFailureReason::Expired,
+                    Err(AuthFailure::Revoked) => AuthFailureReason::Revoked,
                     Err(AuthFailure::Algorithm) => AuthFailureReason::AlgorithmNotAllowed,
                     Err(AuthFailure::UnknownTokenKey) => AuthFailureReason::UnknownTokenKey,
                     Err(AuthFailure::InactiveTokenKey) => AuthFailureReason::InactiveTokenKey,
@@ -254,6 +260,7 @@ impl Engine {
                     key: holder.key,
                     token_ends: holder.token_ends,
                     shows_token: false,
+                    credential_until: holder.credential_until,
                     redirected: false,
                 });
             }
@@ -303,7 +310,7 @@ impl Engine {
                 && holder.user_part.is_some()
                 && allocation.user_part == holder.user_part;
         if is_renewed {
-            allocation.renew(holder.user.clone(), holder.key, holder.token_ends);
+            allocation.renew(holder);
         }
         is_renewed
     }

@@ -11,6 +11,7 @@
 use super::respond::Asked;
 use super::time::Instant;
 use super::timers::Slot;
+use crate::policy::{Direction, Meter};
 use crate::wire::Key;
 use rand::{Rng, RngExt};
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A CONNECTION-ID (RFC 6062 §6.2.1): random, and of one live connection only in the whole server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +66,8 @@ pub(super) struct Holder {
     pub key: Key,
     /// When the access token is over that the key is from (RFC 7635).
     pub token_ends: Option<Instant>,
+    /// When the credential expires, if it does.
+    pub credential_until: Option<Instant>,
 }
 
 /// What all workers know of a connection.
@@ -73,6 +77,8 @@ pub struct TcpConnection {
     holder: Mutex<Holder>,
     /// Where the owner has its allocation.
     pub(super) slot: Slot,
+    /// Of the allocation, where bandwidth is limited.
+    meter: Option<Arc<Meter>>,
     stage: AtomicU8,
     /// When it has to be bound, in milliseconds.
     bind_until: AtomicU64,
@@ -100,14 +106,20 @@ impl TcpConnection {
         Stage::of(self.stage.load(Ordering::Acquire))
     }
 
-    /// Counts bytes that went from the client to the peer.
-    pub fn sent_to_peer(&self, bytes: usize) {
-        self.to_peer.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Counts bytes that went from the peer to the client.
-    pub fn sent_to_client(&self, bytes: usize) {
-        self.to_client.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// Counts bytes that went one way, and says how long to wait before more are read. The time is asked for where
+    /// bandwidth is limited.
+    #[must_use]
+    pub fn sent(&self, now: impl FnOnce() -> Instant, way: Direction, bytes: usize) -> Duration {
+        let count = match way {
+            Direction::ToPeer => &self.to_peer,
+            Direction::ToClient => &self.to_client,
+        };
+        count.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.meter.as_ref().map_or(Duration::ZERO, |meter| {
+            let millis = now().as_millis();
+            meter.charge(millis, way, bytes);
+            meter.pause(millis, way)
+        })
     }
 
     /// Bytes from the client to the peer, and from the peer to the client.
@@ -155,12 +167,13 @@ impl TcpConnections {
     pub(super) fn open(
         &self,
         holder: Holder,
-        slot: Slot,
+        (slot, meter): (Slot, Option<Arc<Meter>>),
         rng: &mut impl Rng,
     ) -> (ConnectionId, Arc<TcpConnection>) {
         let connection = Arc::new(TcpConnection {
             holder: Mutex::new(holder),
             slot,
+            meter,
             stage: AtomicU8::new(Stage::Connecting as u8),
             bind_until: AtomicU64::new(0),
             to_peer: AtomicU64::new(0),

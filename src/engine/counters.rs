@@ -81,6 +81,8 @@ reasons! {
         WorkerBusy => "worker_busy",
         /// From an address no answer may go to: port 0, multicast, broadcast.
         BadSource => "bad_source",
+        /// Beyond the bandwidth of its allocation, its user or the server.
+        Bandwidth => "bandwidth",
         /// An ICMP error that is not for clients, or one of too many.
         IcmpIgnored => "icmp_ignored",
         /// To a DTLS listener, from an address without an association, and not the beginning of one.
@@ -108,6 +110,8 @@ reasons! {
         MalformedUser => "malformed_user",
         /// The ephemeral credential is over its time.
         Expired => "expired",
+        /// The user may not relay any more.
+        Revoked => "revoked",
         /// The integrity check failed.
         WrongPassword => "wrong_password",
         /// The key id of an access token is not known.
@@ -140,6 +144,8 @@ reasons! {
     RefusalReason {
         /// The user has as many allocations as allowed.
         UserQuota => "user_quota",
+        /// As many relay ports as allowed rest on account of the user.
+        UserQuarantine => "user_quarantine",
         /// The source address has as many as allowed.
         SourceQuota => "source_quota",
         /// The server has as many as allowed.
@@ -152,6 +158,8 @@ reasons! {
         PermissionLimit => "permission_limit",
         /// The allocation has as many channels as allowed.
         ChannelLimit => "channel_limit",
+        /// The allocation met more new peers than allowed in its time.
+        NewPeers => "new_peers",
         /// The allocation has as many TCP connections with peers as allowed.
         ConnectionLimit => "connection_limit",
     }
@@ -302,6 +310,8 @@ pub struct Counters {
     /// DTLS associations ended, of those whose handshake completed.
     pub dtls_closed: Counter,
     tcp_connections: [Counter; ConnectionOutcome::ALL.len()],
+    /// Allocations ended since they scanned.
+    pub scanners_ended: Counter,
     /// First requests without credentials: the start of every session, not a failure.
     pub challenges: Counter,
     /// Allocations created.

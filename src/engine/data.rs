@@ -6,8 +6,8 @@ use super::letters::FirstUse;
 use super::outcome::{Delivery, Header, IcmpError, RelayId, ToClient, ToWorker};
 use super::requests::is_understood;
 use super::timers::Slot;
-use super::{ClientPath, Engine, Instant, Now, Outcome};
-use crate::policy::Verdict;
+use super::{ClientPath, Engine, FiveTuple, Instant, Now, Outcome};
+use crate::policy::{Direction, Verdict};
 use crate::wire::attribute::Family;
 use crate::wire::{
     AttributeType, Class, Message, MessageType, Method, TransactionId, Writer, channel_data, padded,
@@ -15,6 +15,7 @@ use crate::wire::{
 use slab::Slab;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 /// The largest payload of a UDP datagram over IPv4; over IPv6 it is 20 bytes more, which nothing relies on.
 const MAX_DATAGRAM: usize = 65_507;
@@ -148,6 +149,15 @@ impl Engine {
         let Some(&relay) = allocation.relays.live(Family::of(&peer), now) else {
             return self.drop(DropReason::NoAllocation);
         };
+        if let Some(meter) = &allocation.meter {
+            let (millis, way) = (now.as_millis(), Direction::ToPeer);
+            // A stream is read from later instead: what it sent is not lost.
+            if allocation.client.tuple.transport().is_stream() {
+                meter.charge(millis, way, payload.len());
+            } else if !meter.pass(millis, way, payload.len()) {
+                return self.drop(DropReason::Bandwidth);
+            }
+        }
         allocation.usage.packets_to_peers += 1;
         allocation.usage.bytes_to_peers += payload.len() as u64;
         self.counters.to_peers.add(payload.len());
@@ -172,6 +182,19 @@ impl Engine {
             delivery,
             payload,
         })
+    }
+
+    /// How long nothing more is to be read from a client on a stream, which has sent more than its bandwidth allows.
+    #[must_use]
+    pub fn reading_pause(&self, now: Now, client: &FiveTuple) -> Duration {
+        if self.shared.bandwidth.is_unlimited() {
+            return Duration::ZERO;
+        }
+        self.find(client)
+            .and_then(|slot| self.allocations.get(slot as usize)?.meter.as_ref())
+            .map_or(Duration::ZERO, |meter| {
+                meter.pause(now.instant.as_millis(), Direction::ToPeer)
+            })
     }
 
     /// Takes a datagram that arrived at a relay's socket.
@@ -342,6 +365,11 @@ impl Engine {
         };
         if !is_stream && length + payload.len() + padding > MAX_DATAGRAM {
             return self.drop(DropReason::TooLarge);
+        }
+        if let Some(meter) = &allocation.meter
+            && !meter.pass(now.as_millis(), Direction::ToClient, payload.len())
+        {
+            return self.drop(DropReason::Bandwidth);
         }
         allocation.usage.packets_to_client += 1;
         allocation.usage.bytes_to_client += payload.len() as u64;

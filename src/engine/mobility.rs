@@ -176,6 +176,12 @@ impl Engine {
             Ok(ask) => ask,
             Err(code) => return self.fail(&request.asked, code, reply),
         };
+        if ask.wish.lifetime != Some(0)
+            && let Some(slot) = slot
+            && let Some(refused) = self.refuse_expired(now, client, slot, request, reply)
+        {
+            return refused;
+        }
         if self.mobile.contains_key(&ask.id) {
             let answer = self.judge_move(now, &ask);
             let outcome = self.answer_move(&ask, answer, reply);

@@ -27,9 +27,11 @@ pub mod binding;
 mod classic;
 pub mod connections;
 pub mod counters;
+mod credential_end;
 mod data;
 pub mod letters;
 mod mobility;
+mod new_peers;
 pub mod outcome;
 pub mod path;
 mod redirect;
@@ -50,7 +52,7 @@ pub use mobility::MobileAllocations;
 pub use outcome::{
     AllocationId, Arrived, Bound, CloseReason, Closed, Connect, ConnectError, Delivery, Event,
     Header, IcmpError, Message, Moved, OpenRelay, Opened, Outcome, RelayError, RelayId,
-    RelayProtocol, Route, Ticket, ToClient, ToWorker, Usage, WorkerId,
+    RelayProtocol, Route, Session, Ticket, ToClient, ToWorker, Usage, WorkerId,
 };
 pub use path::{ClientPath, FiveTuple, Link, Transport};
 pub use redirect::{Alternate, Redirect};
@@ -59,7 +61,9 @@ pub use tcp_relay::TcpRules;
 pub use time::{Instant, Now};
 
 use crate::auth::{Authenticator, NonceKeys, TicketKey};
-use crate::policy::{Limits, PeerFilter, Quotas, StrangerLimits, Strangers};
+use crate::policy::{
+    Bandwidth, BandwidthLimits, Limits, PeerFilter, Quotas, Resting, StrangerLimits, Strangers,
+};
 use crate::wire::ChannelRange;
 use crate::wire::attribute::Family;
 use allocation::{Allocation, Relay, RouteChange};
@@ -97,6 +101,10 @@ pub struct Rules {
     pub default_lifetime: u32,
     /// The longest lifetime given, in seconds.
     pub max_lifetime: u32,
+    /// Whether an allocation ends when the credential of its user expires; if not, it ends at the Refresh after that.
+    pub strict_expiry: bool,
+    /// How many peers an allocation may meet a second, after 8 seconds' worth of them; 0 for no limit.
+    pub new_peers_per_second: u32,
     /// How many permissions an allocation may have.
     pub max_permissions: usize,
     /// How many channels an allocation may have.
@@ -127,6 +135,8 @@ impl Rules {
             filter,
             default_lifetime: 600,
             max_lifetime: 3600,
+            strict_expiry: false,
+            new_peers_per_second: 16,
             max_permissions: 256,
             max_channels: 256,
             channels: ChannelRange::Rfc8656,
@@ -144,6 +154,8 @@ pub struct Shared {
     pub rules: Arc<Rules>,
     /// How many allocations everyone has.
     pub quotas: Quotas,
+    /// How much may be relayed.
+    pub bandwidth: Bandwidth,
     /// What is answered to whoever has not proved a credential.
     pub strangers: Arc<Strangers>,
     /// The relayed transport addresses of the server.
@@ -161,6 +173,7 @@ impl Shared {
         Shared {
             rules: Arc::new(rules),
             quotas: Quotas::new(limits),
+            bandwidth: Bandwidth::new(BandwidthLimits::default()),
             strangers: Arc::new(Strangers::new(StrangerLimits::default())),
             relays: Arc::new(relays),
             connections: Arc::default(),
@@ -219,8 +232,8 @@ impl Engine {
     }
 
     /// Goes by other rules from now on. Allocations stay, but lose the permissions and channels of peers that are
-    /// denied now, and their TCP connections.
-    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+    /// denied now, and their TCP connections. Those of users who are revoked end.
+    pub fn set_rules(&mut self, now: Now, rules: Arc<Rules>) {
         let events = &mut self.events;
         for (_, allocation) in &mut self.allocations {
             allocation.judge_again(
@@ -231,6 +244,7 @@ impl Engine {
         }
         self.shared.rules = rules;
         self.judge_connections_again();
+        self.judge_users_again(now.instant);
     }
 
     /// Takes a datagram, or one frame of a stream without its padding, from a client. An answer is written into
@@ -281,7 +295,7 @@ impl Engine {
                 continue; // an entry that was replaced, or one of the slot's former tenant
             }
             if allocation.relays.expires() <= now {
-                self.close(slot, now, CloseReason::Expired);
+                self.close_expired(slot, now);
                 continue;
             }
             let over = allocation.relays.iter().find(|relay| relay.expires <= now);
@@ -332,6 +346,18 @@ impl Engine {
         self.paths.len()
     }
 
+    /// The allocations there are, with what passed through them so far.
+    pub fn sessions(&self) -> impl Iterator<Item = Session<'_>> {
+        self.allocations.iter().map(|(_, allocation)| Session {
+            id: allocation.id,
+            user: &allocation.user,
+            client: allocation.client,
+            relayed: allocation.relays.addresses(),
+            created: allocation.created,
+            usage: allocation.usage_now(),
+        })
+    }
+
     /// What this engine counts.
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
@@ -365,7 +391,7 @@ impl Engine {
         let slot = self.find(tuple)?;
         let expires = self.allocations.get(slot as usize)?.relays.expires();
         if expires <= now {
-            self.close(slot, now, CloseReason::Expired);
+            self.close_expired(slot, now);
             return None;
         }
         Some(slot)
@@ -443,7 +469,7 @@ impl Engine {
         end_connections(&mut allocation, |_| true, &self.shared, &mut self.events);
         self.sweep_timers();
         for relay in allocation.relays.iter() {
-            self.give_up(relay, now);
+            self.give_up(relay, allocation.lease.rest(), now);
         }
         self.counters.allocations_closed.add(1);
         self.events.push_back(Event::Closed(Box::new(Closed {
@@ -466,17 +492,19 @@ impl Engine {
             .and_then(|allocation| {
                 let of_family = |held: &Held| Family::of(&held.peer) == family;
                 end_connections(allocation, of_family, shared, events);
-                allocation.remove_relay(family, |change| events.push_back(change.into()))
+                let removed =
+                    allocation.remove_relay(family, |change| events.push_back(change.into()));
+                removed.map(|relay| (relay, allocation.lease.rest()))
             });
-        if let Some(relay) = relay {
-            self.give_up(&relay, now);
+        if let Some((relay, resting)) = relay {
+            self.give_up(&relay, resting, now);
         }
     }
 
-    fn give_up(&mut self, relay: &Relay, now: Instant) {
+    fn give_up(&mut self, relay: &Relay, resting: Resting, now: Instant) {
         self.relays.try_remove(relay.id.0 as usize);
         self.events.push_back(Event::CloseRelay(relay.id));
-        self.shared.relays.release(relay.address, now);
+        self.shared.relays.rest(relay.address, now, Some(resting));
     }
 
     fn random<const N: usize>(&mut self) -> [u8; N] {

@@ -4,6 +4,7 @@ use super::connections::ConnectionId;
 use super::letters::Letter;
 use super::path::{ClientPath, FiveTuple, Link};
 use super::relays::RelayedAddress;
+use super::time::Instant;
 use crate::wire::ChannelNumber;
 use std::fmt;
 use std::net::SocketAddr;
@@ -349,6 +350,23 @@ pub struct Usage {
     pub bytes_to_client: u64,
 }
 
+/// An allocation that lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Session<'a> {
+    /// Its name.
+    pub id: AllocationId,
+    /// The user name of the credential.
+    pub user: &'a str,
+    /// The client.
+    pub client: ClientPath,
+    /// The relayed transport addresses.
+    pub relayed: Relayed,
+    /// When it was created.
+    pub created: Instant,
+    /// What passed through it so far, to the byte.
+    pub usage: Usage,
+}
+
 /// An allocation as it ended.
 #[derive(Clone, Debug)]
 pub struct Closed {
@@ -377,6 +395,12 @@ pub enum CloseReason {
     Released,
     /// The client's connection closed.
     Disconnected,
+    /// Its user's credential expired.
+    CredentialExpired,
+    /// Its user is revoked.
+    Revoked,
+    /// It went on to ask for too many new peers, as one does who scans a network.
+    Scanning,
     /// The server stopped.
     Shutdown,
 }
@@ -389,6 +413,9 @@ impl CloseReason {
             CloseReason::Expired => "expired",
             CloseReason::Released => "released",
             CloseReason::Disconnected => "disconnected",
+            CloseReason::CredentialExpired => "credential_expired",
+            CloseReason::Revoked => "revoked",
+            CloseReason::Scanning => "scanning",
             CloseReason::Shutdown => "shutdown",
         }
     }

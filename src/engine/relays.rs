@@ -6,7 +6,7 @@
 
 use super::outcome::{RelayId, RelayProtocol, WorkerId};
 use super::time::Instant;
-use crate::policy::Lease;
+use crate::policy::{Lease, Resting};
 use crate::wire::attribute::Family;
 
 use rand::{Rng, RngExt};
@@ -117,7 +117,15 @@ struct FreePorts {
     /// Where in `offsets` an offset stands; `ABSENT` when it is not there.
     places: Vec<u16>,
     /// Released ports with the time from which they are free, in order.
-    quarantine: VecDeque<(Instant, u16)>,
+    quarantine: VecDeque<Quarantined>,
+}
+
+/// A released port, the time from which it is free, and on whose account it rests.
+#[derive(Debug)]
+struct Quarantined {
+    until: Instant,
+    offset: u16,
+    _resting: Option<Resting>,
 }
 
 #[derive(Debug, Default)]
@@ -185,11 +193,8 @@ impl FreePorts {
     }
 
     fn end_quarantines(&mut self, now: Instant) {
-        while let Some(&(until, offset)) = self.quarantine.front()
-            && until <= now
-        {
-            self.quarantine.pop_front();
-            self.insert(offset);
+        while let Some(over) = self.quarantine.pop_front_if(|port| port.until <= now) {
+            self.insert(over.offset);
         }
     }
 
@@ -372,15 +377,37 @@ impl RelayPool {
         }
     }
 
+    /// Frees the ports whose quarantine is over, so that they rest on nobody's account any more.
+    pub fn end_quarantines(&self, now: Instant) {
+        for pool in &self.addresses {
+            lock(&pool.free).end_quarantines(now);
+        }
+    }
+
+    /// Gives back an address that never had a socket: it can be given out again at once.
+    pub fn give_back(&self, relayed: RelayedAddress) {
+        if let Some((pool, offset)) = self.find(relayed.local) {
+            lock(&pool.free).insert(offset);
+        }
+    }
+
     /// Gives an address back. It rests for the quarantine before it is given out again.
     pub fn release(&self, relayed: RelayedAddress, now: Instant) {
+        self.rest(relayed, now, None);
+    }
+
+    /// The same, on somebody's account.
+    pub fn rest(&self, relayed: RelayedAddress, now: Instant, resting: Option<Resting>) {
         if let Some((pool, offset)) = self.find(relayed.local) {
             if let Some(slot) = pool.owners.get(usize::from(offset)) {
                 slot.store(0, Ordering::Release);
             }
             let mut free = lock(&pool.free);
-            free.quarantine
-                .push_back((now.after(self.quarantine), offset));
+            free.quarantine.push_back(Quarantined {
+                until: now.after(self.quarantine),
+                offset,
+                _resting: resting,
+            });
         }
     }
 

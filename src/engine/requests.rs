@@ -4,6 +4,7 @@ use super::allocation::{Relay, Scope};
 use super::authenticate::Authorized;
 use super::counters::{AuthFailureReason, DropReason, RefusalReason};
 use super::letters::FirstUse;
+use super::new_peers::Pace;
 use super::respond::Asked;
 use super::timers::Slot;
 use super::{ClientPath, CloseReason, Engine, Instant, Now, Outcome};
@@ -13,6 +14,9 @@ use crate::wire::{
     AttributeType, Authenticated, ChannelNumber, Class, ErrorCode, Message, Method, ParseError,
 };
 use std::net::{IpAddr, SocketAddr};
+
+/// How often a request may name each of the peers that an allocation may have.
+const NAMED_AGAIN: usize = 4;
 
 impl Engine {
     pub(super) fn stun(
@@ -121,7 +125,7 @@ impl Engine {
             return self.fail(&request.asked, ErrorCode::WrongCredentials, reply);
         }
         match message.method() {
-            Method::REFRESH => self.refresh(now, slot, &request, reply),
+            Method::REFRESH => self.refresh(now, client, slot, &request, reply),
             Method::CREATE_PERMISSION => {
                 let done = self.permit_all(now, slot, &request);
                 self.acknowledge(done, &request, reply)
@@ -169,20 +173,26 @@ impl Engine {
     fn refresh(
         &mut self,
         now: Now,
+        client: &ClientPath,
         slot: Slot,
         request: &Authorized<'_>,
         reply: &mut [u8],
     ) -> Outcome {
-        let done = RefreshWish::read(&request.message).and_then(|wish| {
-            let family = self.checked_family(slot, wish)?;
-            Ok(self.apply_refresh(now.instant, slot, wish.lifetime, family))
-        });
-        match done {
-            Ok(lifetime) => self.succeed(&request.asked, reply, |writer| {
-                writer.number(AttributeType::LIFETIME, lifetime);
-            }),
-            Err(code) => self.fail(&request.asked, code, reply),
+        let read = RefreshWish::read(&request.message)
+            .and_then(|wish| Ok((wish, self.checked_family(slot, wish)?)));
+        let (wish, family) = match read {
+            Ok(read) => read,
+            Err(code) => return self.fail(&request.asked, code, reply),
+        };
+        if wish.lifetime != Some(0)
+            && let Some(refused) = self.refuse_expired(now, client, slot, request, reply)
+        {
+            return refused;
         }
+        let lifetime = self.apply_refresh(now.instant, slot, wish.lifetime, family);
+        self.succeed(&request.asked, reply, |writer| {
+            writer.number(AttributeType::LIFETIME, lifetime);
+        })
     }
 
     /// A family restricts a Refresh to its relay; without one it is for all there are (RFC 8656 §8.1).
@@ -210,9 +220,11 @@ impl Engine {
             self.release(slot, family, now);
             return 0;
         }
-        let mut expires = now.after_seconds(self.rules().lifetime(wanted));
+        let rules = std::sync::Arc::clone(&self.shared.rules);
+        let mut expires = now;
         if let Some(allocation) = self.allocations.get_mut(slot as usize) {
-            expires = expires.at_most(allocation.token_ends);
+            let lifetime = rules.lifetime_until(wanted, now, allocation.credential_until);
+            expires = now.after_seconds(lifetime).at_most(allocation.token_ends);
             let is_meant = |relay: &&mut Relay| {
                 family.is_none_or(|family| family == Family::of(&relay.address.local))
             };
@@ -274,6 +286,12 @@ impl Engine {
         }
         let peers = || peers().flatten();
         let rules = self.shared.rules.clone();
+        // Over a stream one request can name thousands. One that is so far beyond what there may be, with peers named
+        // twice or not, is not looked at.
+        if peers().nth(NAMED_AGAIN * rules.max_permissions).is_some() {
+            self.counters.refused(RefusalReason::PermissionLimit);
+            return Err(ErrorCode::InsufficientCapacity);
+        }
         let allocation = self
             .allocations
             .get_mut(slot as usize)
@@ -281,11 +299,17 @@ impl Engine {
         if peers().any(|peer| allocation.relays.get(Family::of(&peer)).is_none()) {
             return Err(ErrorCode::PeerFamilyMismatch);
         }
+        allocation.forget_expired(now.instant, |change| self.events.push_back(change.into()));
+        let new = allocation.unknown(peers().map(|peer| peer.ip()));
+        self.meet(now.instant, slot, new)?;
         if peers().any(|peer| rules.permission_scope(peer).is_none()) {
             return Err(ErrorCode::Forbidden);
         }
-        allocation.forget_expired(now.instant, |change| self.events.push_back(change.into()));
-        if allocation.permissions_with(peers().map(|peer| peer.ip())) > rules.max_permissions {
+        let allocation = self
+            .allocations
+            .get_mut(slot as usize)
+            .ok_or(ErrorCode::AllocationMismatch)?;
+        if allocation.permission_count() + new > rules.max_permissions {
             self.counters.refused(RefusalReason::PermissionLimit);
             return Err(ErrorCode::InsufficientCapacity);
         }
@@ -297,6 +321,24 @@ impl Engine {
         self.sync_routes(slot, now.instant);
         self.rearm(slot, now.instant);
         Ok(())
+    }
+
+    /// Lets an allocation meet so many peers that are new to it, or refuses them and ends the allocation in time.
+    pub(super) fn meet(&mut self, now: Instant, slot: Slot, new: usize) -> Result<(), ErrorCode> {
+        let rate = self.rules().new_peers_per_second;
+        let Some(allocation) = self.allocations.get_mut(slot as usize) else {
+            return Err(ErrorCode::AllocationMismatch);
+        };
+        match allocation.new_peers.meet(new, rate, now) {
+            Pace::Fine => return Ok(()),
+            Pace::TooFast => {}
+            Pace::Scanning => {
+                self.counters.scanners_ended.add(1);
+                self.close(slot, now, CloseReason::Scanning);
+            }
+        }
+        self.counters.refused(RefusalReason::NewPeers);
+        Err(ErrorCode::InsufficientCapacity)
     }
 
     fn bind_channel(
@@ -335,12 +377,18 @@ impl Engine {
         if allocation.relays.get(Family::of(&peer)).is_none() {
             return Err(ErrorCode::PeerFamilyMismatch);
         }
+        let new = allocation.unknown(std::iter::once(peer.ip()));
+        self.meet(now.instant, slot, new)?;
         let scope = scope_of(rules.filter.judge(peer)).ok_or(ErrorCode::Forbidden)?;
+        let allocation = self
+            .allocations
+            .get_mut(slot as usize)
+            .ok_or(ErrorCode::AllocationMismatch)?;
         if is_new && allocation.channel_count() >= rules.max_channels {
             self.counters.refused(RefusalReason::ChannelLimit);
             return Err(ErrorCode::InsufficientCapacity);
         }
-        if allocation.permissions_with(std::iter::once(peer.ip())) > rules.max_permissions {
+        if allocation.permission_count() + new > rules.max_permissions {
             self.counters.refused(RefusalReason::PermissionLimit);
             return Err(ErrorCode::InsufficientCapacity);
         }

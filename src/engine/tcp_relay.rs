@@ -95,6 +95,12 @@ impl Engine {
         if connections.has_peer(peer) {
             return Err(ErrorCode::ConnectionAlreadyExists);
         }
+        // Each port counts: connecting is how ports are looked for.
+        self.meet(now, slot, 1)?;
+        let allocation = self.allocations.get_mut(slot as usize);
+        let allocation = allocation.ok_or(ErrorCode::AllocationMismatch)?;
+        let connections = allocation.connections.as_mut();
+        let connections = connections.ok_or(ErrorCode::AllocationMismatch)?;
         let count = |outcome| self.counters.tcp_connection(outcome);
         let Some(scope) = rules.tcp_scope(peer) else {
             count(ConnectionOutcome::PeerDenied);
@@ -119,7 +125,8 @@ impl Engine {
             return Err(ErrorCode::InsufficientCapacity);
         }
         let directory = &self.shared.connections;
-        let (id, shared) = directory.open(holder, slot, &mut self.rng);
+        let meter = allocation.meter.clone();
+        let (id, shared) = directory.open(holder, (slot, meter), &mut self.rng);
         connections.0.push(Held {
             id,
             peer,
@@ -241,7 +248,8 @@ impl Engine {
             return Err(ConnectionOutcome::Limit);
         }
         let directory = &self.shared.connections;
-        let (id, shared) = directory.open(holder, slot, &mut self.rng);
+        let meter = allocation.meter.clone();
+        let (id, shared) = directory.open(holder, (slot, meter), &mut self.rng);
         let deadline = now.after(BIND_TIMEOUT);
         shared.wait(deadline);
         connections.0.push(Held {

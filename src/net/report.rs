@@ -1,7 +1,7 @@
 //! What a worker tells the log: one line for an allocation opened, moved or closed, failures a few a minute.
 
 use crate::engine::outcome::AuthenticationFailed;
-use crate::engine::{Closed, Moved, Opened};
+use crate::engine::{CloseReason, Closed, Moved, Opened};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -86,6 +86,14 @@ impl Reporter {
     }
 
     pub fn closed(&self, closed: &Closed) {
+        if closed.reason == CloseReason::Scanning {
+            warn!(
+                allocation = %closed.id,
+                user = ?closed.user,
+                client = %closed.client.tuple.client(),
+                "an allocation asked for so many new peers that it was ended: is its user scanning?"
+            );
+        }
         info!(
             allocation = %closed.id,
             user = ?closed.user,

@@ -49,6 +49,7 @@ pub(super) async fn serve(
         channels: worker.borrow().channels(),
         patience: Patience::new(worker.borrow().settings().stream, opened),
         place,
+        paused_until: None,
     };
     // What came in along with a header or a handshake does not make the socket readable any more.
     let mut is_open = connection.take_frames().is_ok();
@@ -76,7 +77,7 @@ pub(super) async fn serve(
                     break;
                 }
             }
-            ready = connection.carrier.socket().readable() => {
+            ready = connection.readable() => {
                 is_open = ready.is_ok() && connection.read().await;
             }
             () = &mut patience => {
@@ -106,9 +107,19 @@ struct Connection<'a> {
     channels: ChannelRange,
     patience: Patience,
     place: Place,
+    /// Where bandwidth is limited: when more may be read.
+    paused_until: Option<Instant>,
 }
 
 impl Connection<'_> {
+    /// Waits until there is something to read, and until more may be read.
+    async fn readable(&self) -> io::Result<()> {
+        if let Some(at) = self.paused_until {
+            tokio::time::sleep_until(at).await;
+        }
+        self.carrier.socket().readable().await
+    }
+
     fn has_output(&self) -> bool {
         self.carrier.wants_write()
             || self
@@ -195,6 +206,11 @@ impl Connection<'_> {
             self.patience.frame();
         }
         self.patience.partial(!self.input.is_empty());
+        let pause = worker.reading_pause(&self.client);
+        self.paused_until = (!pause.is_zero()).then(|| Instant::now() + pause);
+        if let Some(until) = self.paused_until {
+            self.patience.paused(until);
+        }
         let has_allocation = worker.has_allocation(&self.client);
         // Nobody has an allocation or binds a connection without a credential.
         if has_allocation || self.bound.is_some() {
@@ -296,6 +312,13 @@ impl Patience {
             self.partial_since = None;
         } else if self.partial_since.is_none() {
             self.partial_since = Some(Instant::now());
+        }
+    }
+
+    /// Nothing is read until then, so the rest of a frame cannot be had before.
+    fn paused(&mut self, until: Instant) {
+        if let Some(at) = &mut self.partial_since {
+            *at = until.max(*at);
         }
     }
 

@@ -11,6 +11,7 @@ use super::socket;
 use super::tasks::Shared;
 use super::worker::Worker;
 use crate::engine::{Connect, ConnectionId, RelayId};
+use crate::policy::Direction;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -188,13 +189,14 @@ pub(super) async fn splice(
         let counters = worker.borrow().counters().clone();
         let (client_in, client_out) = tokio::io::split(client);
         let (peer_in, peer_out) = peer.split();
+        let now = || worker.borrow().now().instant;
         let to_peer = pass(client_in, peer_out, first, |bytes| {
-            connection.sent_to_peer(bytes);
             counters.tcp_to_peers.add(bytes as u64);
+            connection.sent(now, Direction::ToPeer, bytes)
         });
         let to_client = pass(peer_in, client_out, Vec::new(), |bytes| {
-            connection.sent_to_client(bytes);
             counters.tcp_to_clients.add(bytes as u64);
+            connection.sent(now, Direction::ToClient, bytes)
         });
         tokio::select! {
             biased;
@@ -205,16 +207,16 @@ pub(super) async fn splice(
     worker.borrow_mut().connection_ended(id);
 }
 
-/// Passes bytes one way until their end, which is passed on too.
+/// Passes bytes one way until their end, which is passed on too. `count` says how long to wait before more are read.
 async fn pass(
     from: impl AsyncRead,
     to: impl AsyncWrite,
     first: Vec<u8>,
-    count: impl Fn(usize),
+    count: impl Fn(usize) -> Duration,
 ) -> io::Result<()> {
     tokio::pin!(from, to);
     to.write_all(&first).await?;
-    count(first.len());
+    rest(count(first.len())).await;
     drop(first);
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -225,6 +227,12 @@ async fn pass(
         to.write_all(&buffer[..length]).await?;
         // A carrier with a buffer of its own, as TLS has, must not keep the end of what was said.
         to.flush().await?;
-        count(length);
+        rest(count(length)).await;
+    }
+}
+
+async fn rest(pause: Duration) {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
     }
 }

@@ -5,9 +5,10 @@
 //! be told.
 //!
 //! Its main types are [`PeerFilter`], which judges peer addresses after one canonicalisation
-//! ([`Canonical`]), [`Quotas`], which hands out a [`Lease`] for each allocation, and [`Strangers`], which bounds what is
-//! answered to whoever has proved nothing.
+//! ([`Canonical`]), [`Quotas`], which hands out a [`Lease`] for each allocation, [`Bandwidth`], which hands out a
+//! [`Meter`] for each, and [`Strangers`], which bounds what is answered to whoever has proved nothing.
 
+mod bandwidth;
 mod bucket;
 mod canonical;
 mod filter;
@@ -16,9 +17,10 @@ mod quota;
 mod special;
 mod strangers;
 
+pub use bandwidth::{Bandwidth, BandwidthLimits, Direction, Meter};
 pub use canonical::{Canonical, is_nat64_length};
 pub use filter::{DenyReason, OpenedRange, PeerFilter, PeerRules, Rule, Verdict};
 pub use prefix::{Prefix, Prefixes};
-pub use quota::{Lease, Limits, QuotaExceeded, Quotas};
+pub use quota::{Lease, Limits, QuotaExceeded, Quotas, Resting};
 pub use special::{Class, SpecialRange, special_ranges};
 pub use strangers::{StrangerLimits, Strangers, Suppressed};

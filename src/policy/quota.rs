@@ -19,6 +19,8 @@ pub struct Limits {
     pub total: u32,
     /// Of one user.
     pub per_user: u32,
+    /// Of one user, relay ports that rest after use: nobody is to use up all ports by making and ending allocations.
+    pub resting_per_user: u32,
     /// Of one source: an IPv4 address or an IPv6 /64, since one subscriber holds at least that much.
     pub per_source: u32,
 }
@@ -29,6 +31,9 @@ pub enum QuotaExceeded {
     /// The user holds as many as one user may: 486 (RFC 8656 §7.2).
     #[error("the user holds as many allocations as one user may")]
     User,
+    /// As many relay ports rest on account of the user as may: 486 as well.
+    #[error("as many relay ports rest on account of the user as may")]
+    Resting,
     /// The source address holds as many as one source may.
     #[error("the source address holds as many allocations as one source may")]
     Source,
@@ -42,6 +47,7 @@ impl QuotaExceeded {
     pub fn name(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::Resting => "resting",
             Self::Source => "source",
             Self::Total => "total",
         }
@@ -59,9 +65,26 @@ struct Book {
     limits: Limits,
     total: u32,
     // Both maps are keyed by what clients choose, hence the secret hash keys. An entry exists only
-    // while its count is above zero.
-    users: HashMap<Arc<str>, u32, RandomState>,
+    // while a count of it is above zero.
+    users: HashMap<Arc<str>, OfUser, RandomState>,
     sources: HashMap<IpAddr, u32, RandomState>,
+}
+
+/// What a user has.
+#[derive(Clone, Copy, Debug, Default)]
+struct OfUser {
+    live: u32,
+    resting: u32,
+}
+
+impl Book {
+    fn change(&mut self, user: &Arc<str>, change: impl FnOnce(&mut OfUser)) {
+        let of_user = self.users.entry(Arc::clone(user)).or_default();
+        change(of_user);
+        if of_user.live == 0 && of_user.resting == 0 {
+            self.users.remove(user);
+        }
+    }
 }
 
 impl Quotas {
@@ -91,10 +114,13 @@ impl Quotas {
         let source = counted_as(source);
         let mut book = lock(&self.book);
         let known = book.users.get_key_value(user);
-        let of_user = known.map_or(0, |(_, count)| *count);
+        let of_user = known.map_or_else(OfUser::default, |(_, of_user)| *of_user);
         let of_source = book.sources.get(&source).copied().unwrap_or(0);
-        if reached(book.limits.per_user, of_user) {
+        if reached(book.limits.per_user, of_user.live) {
             return Err(QuotaExceeded::User);
+        }
+        if reached(book.limits.resting_per_user, of_user.resting) {
+            return Err(QuotaExceeded::Resting);
         }
         if reached(book.limits.per_source, of_source) {
             return Err(QuotaExceeded::Source);
@@ -103,7 +129,7 @@ impl Quotas {
             return Err(QuotaExceeded::Total);
         }
         let user = known.map_or_else(|| Arc::from(user), |(name, _)| Arc::clone(name));
-        book.users.insert(Arc::clone(&user), of_user + 1);
+        book.change(&user, |of_user| of_user.live += 1);
         book.sources.insert(source, of_source + 1);
         book.total += 1;
         drop(book);
@@ -129,7 +155,7 @@ impl Quotas {
         lock(&self.book).total
     }
 
-    /// Distinct users and distinct sources that hold leases; what the counts keep in memory.
+    /// Distinct users that hold leases or have ports at rest, and distinct sources that hold leases; what the counts keep in memory.
     pub fn holders(&self) -> (usize, usize) {
         let book = lock(&self.book);
         (book.users.len(), book.sources.len())
@@ -170,18 +196,42 @@ impl Lease {
         self.source = source;
         Ok(())
     }
+
+    /// Counts a relay port of the allocation that rests after use, as long as what comes back lives.
+    pub fn rest(&self) -> Resting {
+        lock(&self.book).change(&self.user, |of_user| {
+            of_user.resting = of_user.resting.saturating_add(1);
+        });
+        Resting {
+            book: Arc::clone(&self.book),
+            user: Arc::clone(&self.user),
+        }
+    }
+}
+
+/// One relay port that rests on account of a user. Dropping it counts it back.
+#[derive(Debug)]
+#[must_use = "a port that is dropped counts for nothing"]
+pub struct Resting {
+    book: Arc<Mutex<Book>>,
+    user: Arc<str>,
+}
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        lock(&self.book).change(&self.user, |of_user| {
+            of_user.resting = of_user.resting.saturating_sub(1);
+        });
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut book = lock(&self.book);
         book.total = book.total.saturating_sub(1);
-        if let Some(count) = book.users.get_mut(&self.user) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                book.users.remove(&self.user);
-            }
-        }
+        book.change(&self.user, |of_user| {
+            of_user.live = of_user.live.saturating_sub(1);
+        });
         book.leave_source(&self.source);
     }
 }

@@ -266,6 +266,12 @@ impl Source {
             [],
             [([], self.sum(|worker| worker.allocations_moved.get()))],
         );
+        families.counters(
+            "hairpin_scanners_ended_total",
+            "Allocations ended since they asked for too many new peers",
+            [],
+            [([], self.sum(|worker| worker.scanners_ended.get()))],
+        );
         families.gauges(
             "hairpin_allocations",
             "Allocations alive",

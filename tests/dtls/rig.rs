@@ -80,6 +80,7 @@ impl Rig {
         let shared = Shared::new(
             rules,
             Limits {
+                resting_per_user: 0,
                 total: 0,
                 per_user: 0,
                 per_source: 0,

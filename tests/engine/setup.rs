@@ -4,7 +4,7 @@ use hairpin::auth::{
     AuthSettings, Authenticator, Credential, NonceKeys, Secret, ThirdPartySettings, TicketKey, User,
 };
 use hairpin::engine::{Discovery, Redirect, RelayAddress, Rules, TcpRules};
-use hairpin::policy::{Limits, PeerFilter, PeerRules, StrangerLimits};
+use hairpin::policy::{BandwidthLimits, Limits, PeerFilter, PeerRules, StrangerLimits};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -38,6 +38,11 @@ pub struct Setup {
     pub quarantine: u64,
     pub limits: Limits,
     pub strangers: StrangerLimits,
+    pub bandwidth: BandwidthLimits,
+    pub new_peers_per_second: u32,
+    pub strict_expiry: bool,
+    pub match_user_part: bool,
+    pub revoked: Vec<&'static str>,
     pub max_permissions: usize,
     pub max_channels: usize,
     pub max_lifetime: u32,
@@ -62,6 +67,11 @@ impl Default for Setup {
             quarantine: 5,
             limits: Limits::default(),
             strangers: StrangerLimits::default(),
+            bandwidth: BandwidthLimits::default(),
+            new_peers_per_second: 16,
+            strict_expiry: false,
+            match_user_part: false,
+            revoked: Vec::new(),
             max_permissions: 32,
             max_channels: 32,
             max_lifetime: 3600,
@@ -111,11 +121,14 @@ impl Setup {
                 users: vec![user("alice", "s3cret"), user("bob", "hunter2")],
                 secrets: self.secrets.iter().map(|s| Secret::from(*s)).collect(),
                 third_party: self.third_party.clone(),
+                revoked: self.revoked.iter().map(ToString::to_string).collect(),
                 ..AuthSettings::default()
             })
             .unwrap(),
             nonces: NonceKeys::new([7; 32], self.nonce_lifetime),
-            match_user_part: false,
+            match_user_part: self.match_user_part,
+            strict_expiry: self.strict_expiry,
+            new_peers_per_second: self.new_peers_per_second,
             redirect: Redirect::default(),
             classic_binding: false,
             discovery: Discovery::default(),

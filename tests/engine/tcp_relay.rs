@@ -3,7 +3,8 @@
 use crate::client::{Ask, Client, Reply, allocate, bind, permit, refresh, send};
 use crate::world::{RELAY, RELAY_LOCAL, Setup, World, address, peer, peer_v6};
 use hairpin::engine::counters::{ConnectionOutcome, DropReason, RefusalReason};
-use hairpin::engine::{Connect, ConnectError, ConnectionId, TcpRules, Transport};
+use hairpin::engine::{Connect, ConnectError, ConnectionId, Instant, TcpRules, Transport};
+use hairpin::policy::Direction;
 use hairpin::wire::{AttributeType, Class, Method};
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -581,12 +582,15 @@ fn bytes_of_connections_are_counted_with_their_allocation() {
     for (port, bytes) in [(80, 1000), (81, 2000)] {
         let id = connected(&mut world, &mut client, peer(1, port));
         let connection = world.engines[0].tcp_connection(id).unwrap();
-        connection.sent_to_peer(bytes);
-        connection.sent_to_client(2 * bytes);
+        let _ = connection.sent(Instant::default, Direction::ToPeer, bytes);
+        let _ = connection.sent(Instant::default, Direction::ToClient, 2 * bytes);
         if port == 80 {
             end(&mut world, id);
         }
     }
+    // To the byte, while the session lives and when it ends.
+    let usage = world.engines[0].sessions().next().unwrap().usage;
+    assert_eq!((usage.bytes_to_peers, usage.bytes_to_client), (3000, 6000));
     client.code(&mut world, &refresh().lifetime(0));
     let usage = world.closed[0].usage;
     assert_eq!((usage.bytes_to_peers, usage.bytes_to_client), (3000, 6000));

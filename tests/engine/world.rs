@@ -16,7 +16,7 @@ use hairpin::engine::{
     Instant, Letter, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError, RelayId, RelayPool,
     RelayedAddress, Route, Shared, Transport, WorkerId,
 };
-use hairpin::policy::Strangers;
+use hairpin::policy::{Bandwidth, Strangers};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -106,6 +106,7 @@ impl World {
                 Duration::from_secs(setup.quarantine),
             ),
         );
+        shared.bandwidth = Bandwidth::new(setup.bandwidth);
         shared.strangers = Arc::new(Strangers::new(setup.strangers));
         let counters: Vec<_> = (0..setup.workers)
             .map(|_| Arc::new(Counters::default()))
@@ -240,7 +241,8 @@ impl World {
     pub fn set_rules(&mut self, setup: Setup) {
         let rules = Arc::new(setup.rules());
         for worker in 0..self.engines.len() {
-            self.engines[worker].set_rules(rules.clone());
+            let now = self.now();
+            self.engines[worker].set_rules(now, rules.clone());
             self.drain(worker);
         }
         self.check();

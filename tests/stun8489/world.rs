@@ -54,6 +54,8 @@ impl Default for Setup {
             algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
             nonce_key: None,
             match_user_part: false,
+            strict_expiry: false,
+            new_peers_per_second: 0,
             redirect: false,
             alternates: Vec::new(),
             classic: false,

@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -167,6 +168,15 @@ impl Worker {
     /// The channel numbers that frames may have.
     pub fn channels(&self) -> crate::wire::ChannelRange {
         self.core.engine.channels()
+    }
+
+    pub fn now(&self) -> Now {
+        self.core.clock.now()
+    }
+
+    /// How long nothing more is to be read from a client on a stream.
+    pub fn reading_pause(&self, client: &ClientPath) -> Duration {
+        self.core.engine.reading_pause(self.now(), &client.tuple)
     }
 
     /// Whether the client has an allocation.

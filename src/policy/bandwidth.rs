@@ -1,0 +1,289 @@
+//! How many bytes may be relayed: of one allocation, of one user, of the whole server, each way for itself.
+//!
+//! A [`Meter`] belongs to an allocation and is asked for each payload, so there is no lock in it. Where nothing is
+//! limited there is no meter. What passes may be a burst above the rate; datagrams beyond it are dropped by whoever asks,
+//! and streams are read from later.
+//!
+//! # Fairness
+//! When the total is nearly used up, a user's payload passes only as long as the user has had less than an equal share
+//! of it, by the number of users that relayed anything in the last second. What some leave of their shares the total
+//! does not miss, and it is everybody's again.
+//!
+//! Main types: [`Bandwidth`], [`Meter`].
+
+use super::bucket::Bucket;
+use ahash::RandomState;
+use hashbrown::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+/// How long a user counts as active, in milliseconds.
+const WINDOW: u64 = 1000;
+
+/// Bytes a second each way; 0 means no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BandwidthLimits {
+    /// Of one allocation.
+    pub per_allocation: u64,
+    /// Of one user.
+    pub per_user: u64,
+    /// Of the whole server.
+    pub total: u64,
+    /// How much may pass at once, as time at the full rate.
+    pub burst: Duration,
+}
+
+impl Default for BandwidthLimits {
+    /// No limits, and half a second of burst where there are some.
+    fn default() -> Self {
+        Self {
+            per_allocation: 0,
+            per_user: 0,
+            total: 0,
+            burst: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Which way a payload goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From a client to a peer.
+    ToPeer,
+    /// From a peer to a client.
+    ToClient,
+}
+
+/// The bandwidth of the server. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Bandwidth {
+    server: Arc<Server>,
+}
+
+#[derive(Debug)]
+struct Server {
+    limits: BandwidthLimits,
+    ways: [TotalWay; 2],
+    users: Mutex<HashMap<Arc<str>, Weak<User>, RandomState>>,
+}
+
+/// One way of the whole server.
+#[derive(Debug, Default)]
+struct TotalWay {
+    bucket: Bucket,
+    /// The number of a window above, then how many users were active in it so far, then in the window before.
+    active: AtomicU64,
+}
+
+#[derive(Debug)]
+struct User {
+    name: Arc<str>,
+    server: Weak<Server>,
+    ways: [UserWay; 2],
+}
+
+#[derive(Debug, Default)]
+struct UserWay {
+    bucket: Bucket,
+    /// What it had of its equal share.
+    share: Bucket,
+    /// The window it was active in last.
+    seen: AtomicU32,
+}
+
+impl Bandwidth {
+    /// Nothing has passed yet.
+    #[must_use]
+    pub fn new(limits: BandwidthLimits) -> Self {
+        let hasher = RandomState::with_seeds(
+            rand::random(),
+            rand::random(),
+            rand::random(),
+            rand::random(),
+        );
+        Self {
+            server: Arc::new(Server {
+                limits,
+                ways: Default::default(),
+                users: Mutex::new(HashMap::with_hasher(hasher)),
+            }),
+        }
+    }
+
+    /// A meter for an allocation of `user`; `None` where nothing is limited.
+    #[must_use]
+    pub fn meter(&self, user: &str) -> Option<Arc<Meter>> {
+        if self.is_unlimited() {
+            return None;
+        }
+        let mut users = self.server.users();
+        let known = users.get(user).and_then(Weak::upgrade);
+        let user = known.unwrap_or_else(|| {
+            let user = Arc::new(User {
+                name: Arc::from(user),
+                server: Arc::downgrade(&self.server),
+                ways: Default::default(),
+            });
+            users.insert(Arc::clone(&user.name), Arc::downgrade(&user));
+            user
+        });
+        Some(Arc::new(Meter {
+            server: Arc::clone(&self.server),
+            user,
+            ways: Default::default(),
+        }))
+    }
+
+    /// Whether there are no limits, so that nobody has a meter.
+    #[must_use]
+    #[inline]
+    pub fn is_unlimited(&self) -> bool {
+        let limits = &self.server.limits;
+        limits.per_allocation == 0 && limits.per_user == 0 && limits.total == 0
+    }
+
+    /// How many users have meters.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.server.users().len()
+    }
+}
+
+impl Server {
+    fn users(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<User>, RandomState>> {
+        // Each change of the map is one, so a poisoned lock holds a good map.
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn burst(&self, rate: u64) -> u64 {
+        rate.saturating_mul(self.limits.burst.as_millis() as u64) / 1000
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.upgrade() {
+            let mut users = server.users();
+            // Somebody may have come again meanwhile.
+            if users
+                .get(&self.name)
+                .is_some_and(|user| user.strong_count() == 0)
+            {
+                users.remove(&self.name);
+            }
+        }
+    }
+}
+
+impl TotalWay {
+    /// How many users share it, this one included.
+    fn sharers(&self, now: u64, user: &UserWay) -> u64 {
+        const FIELD: u64 = 0xFFFF;
+        let window = (now / WINDOW) as u32;
+        let is_new = user.seen.swap(window, Ordering::Relaxed) != window;
+        let mut word = self.active.load(Ordering::Relaxed);
+        loop {
+            let (of, current, previous) = ((word >> 32) as u32, word >> 16 & FIELD, word & FIELD);
+            let (current, previous) = if of == window {
+                (current, previous)
+            } else if of.wrapping_add(1) == window {
+                (0, current)
+            } else {
+                (0, 0)
+            };
+            let current = (current + u64::from(is_new)).min(FIELD);
+            let sharers = current.max(previous).max(1);
+            let changed = u64::from(window) << 32 | current << 16 | previous;
+            if changed == word {
+                return sharers;
+            }
+            let swapped = self.active.compare_exchange_weak(
+                word,
+                changed,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return sharers,
+                Err(other) => word = other,
+            }
+        }
+    }
+}
+
+/// Counts what one allocation relays.
+#[derive(Debug)]
+pub struct Meter {
+    server: Arc<Server>,
+    user: Arc<User>,
+    ways: [Bucket; 2],
+}
+
+impl Meter {
+    /// Whether a payload may pass; it counts if so. `now` is in milliseconds of a monotonic clock.
+    #[must_use]
+    pub fn pass(&self, now: u64, way: Direction, bytes: usize) -> bool {
+        let free = self.pause(now, way).is_zero();
+        if free {
+            self.charge(now, way, bytes);
+        }
+        free
+    }
+
+    /// Counts what passes whatever the limits say: the bytes of a stream that were read already.
+    pub fn charge(&self, now: u64, way: Direction, bytes: usize) {
+        let limits = &self.server.limits;
+        let bytes = bytes as u64;
+        let add = |bucket: &Bucket, rate: u64| {
+            if rate > 0 {
+                bucket.update(now, rate, |level| level.saturating_add(bytes));
+            }
+        };
+        let (total, user, own) = self.way(way);
+        add(own, limits.per_allocation);
+        add(&user.bucket, limits.per_user);
+        if limits.total > 0 {
+            add(&total.bucket, limits.total);
+            let share = limits.total / total.sharers(now, user);
+            // What was had while nobody missed it is forgotten soon.
+            let most = 2 * self.server.burst(share);
+            user.share
+                .update(now, share, |level| level.saturating_add(bytes).min(most));
+        }
+    }
+
+    /// How long nothing may pass; a stream is not read from for that time.
+    #[must_use]
+    pub fn pause(&self, now: u64, way: Direction) -> Duration {
+        let limits = &self.server.limits;
+        let wait = |bucket: &Bucket, rate: u64| {
+            let over = bucket.level(now, rate).checked_sub(self.server.burst(rate));
+            match over {
+                Some(over) if rate > 0 => Duration::from_millis(over * 1000 / rate + 1),
+                _ => Duration::ZERO,
+            }
+        };
+        let (total, user, own) = self.way(way);
+        let own = wait(own, limits.per_allocation).max(wait(&user.bucket, limits.per_user));
+        let is_short = limits.total > 0
+            && total.bucket.level(now, limits.total) >= self.server.burst(limits.total) / 2;
+        if !is_short {
+            return own;
+        }
+        let share = limits.total / total.sharers(now, user);
+        own.max(wait(&user.share, share))
+    }
+
+    fn way(&self, way: Direction) -> (&TotalWay, &UserWay, &Bucket) {
+        let (
+            [total_to_peer, total_to_client],
+            [user_to_peer, user_to_client],
+            [to_peer, to_client],
+        ) = (&self.server.ways, &self.user.ways, &self.ways);
+        match way {
+            Direction::ToPeer => (total_to_peer, user_to_peer, to_peer),
+            Direction::ToClient => (total_to_client, user_to_client, to_client),
+        }
+    }
+}
