@@ -577,6 +577,7 @@ fn failures_have_stable_names() {
             "expired",
             "wrong_password",
             "malformed_name",
+            "revoked",
             "algorithm",
             "unknown_token_key",
             "inactive_token_key",

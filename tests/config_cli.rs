@@ -52,7 +52,7 @@ allow = ["10.0.0.0/8"]
 #[test]
 fn check_tells_what_clients_see_but_no_secret() {
     let output = hairpin(
-        &[("c.toml", RIGHT), ("old", "an older secret\n")],
+        &[("c.toml", RIGHT), ("old", "an older secret than that\n")],
         &["check", "-c", "c.toml"],
     );
     let text = stdout(&output);
@@ -131,7 +131,7 @@ fn a_relay_address_of_another_machine_is_explained() {
 
 #[test]
 fn credentials_are_made_with_the_newest_secret_for_the_hosts_given() {
-    let files = [("c.toml", RIGHT), ("old", "an older secret")];
+    let files = [("c.toml", RIGHT), ("old", "an older secret than that")];
     let arguments = [
         "credentials",
         "-c",
@@ -366,7 +366,7 @@ fn hosts_are_names_or_addresses_without_a_port() {
 
 #[track_caller]
 fn advises(text: &str, surroundings: &Surroundings, words: &str) {
-    let text = format!("{text}\n[[auth.user]]\nname = \"a\"\npassword = \"b\"\n");
+    let text = format!("{text}\n[[auth.user]]\nname = \"a\"\npassword = \"wonderland\"\n");
     let settings = config::parse(&text, "c.toml").expect("a right configuration");
     let advice = advice(&settings, surroundings);
     assert!(
@@ -377,7 +377,7 @@ fn advises(text: &str, surroundings: &Surroundings, words: &str) {
 
 #[test]
 fn nothing_is_advised_where_there_is_nothing_to_say() {
-    let text = "[[auth.user]]\nname = \"a\"\npassword = \"b\"\n";
+    let text = "[[auth.user]]\nname = \"a\"\npassword = \"wonderland\"\n";
     let settings = config::parse(text, "c.toml").expect("a right configuration");
     let surroundings = Surroundings {
         relays: vec![relay("10.0.0.5", Some("203.0.113.7"))],
@@ -441,7 +441,12 @@ fn advice_names_what_may_not_do_what_was_meant() {
         &none,
         "can be read by everyone",
     );
-    advises("auth.secrets = [\"short\"]", &none, "shorter than 16 bytes");
+    advises(
+        "auth.secrets = [\"short\"]\nauth.allow_weak = true",
+        &none,
+        "shorter than 16 bytes",
+    );
+    advises("auth.allow_weak = true", &none, "allow_weak");
     advises(
         "[[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:50000\"\n",
         &none,

@@ -11,7 +11,7 @@ fn secrets_come_from_the_file_itself_another_file_and_the_environment() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("hairpin.toml");
     fs::write(directory.path().join("secret"), "from another file\n").expect("a secret file");
-    let text = "[auth]\nsecrets = [\"inline\", { file = \"secret\" }, { env = \"CARGO_PKG_NAME\" }]\n\
+    let text = "[auth]\nallow_weak = true\nsecrets = [\"inline\", { file = \"secret\" }, { env = \"CARGO_PKG_NAME\" }]\n\
         [[auth.user]]\nname = \"u\"\npassword = { file = \"secret\" }\n";
     fs::write(&path, text).expect("a configuration");
     let settings = config::load(&path).expect("a right configuration").settings;
@@ -178,4 +178,83 @@ proptest! {
             prop_assert!(!invalid.reports().is_empty());
         }
     }
+}
+
+/// What `config::parse` says of a file with these lines under `[auth]`.
+fn problems(auth: &str) -> Vec<String> {
+    match config::parse(&format!("[auth]\n{auth}\n"), "hairpin.toml") {
+        Ok(_) => Vec::new(),
+        Err(invalid) => {
+            let all = invalid.problems().iter();
+            all.map(|problem| problem.message().to_owned()).collect()
+        }
+    }
+}
+
+#[test]
+fn secrets_that_anybody_could_guess_are_refused_with_the_reason() {
+    let user = |password: &str| format!("user = [{{ name = \"a\", password = \"{password}\" }}]");
+    for (auth, reason) in [
+        (
+            "secrets = [\"north\"]".to_owned(),
+            "stands in documentation",
+        ),
+        (
+            "secrets = [\"a long random text\"]".to_owned(),
+            "stands in documentation",
+        ),
+        (
+            "secrets = [\"Change-Me-123\"]".to_owned(),
+            "stands in documentation",
+        ),
+        (
+            "secrets = [\"uQ9f2kL1pX\"]".to_owned(),
+            "is shorter than 16 bytes",
+        ),
+        (
+            format!("secrets = [\"{}\"]", "x".repeat(40)),
+            "over and over",
+        ),
+        ("nonce_key = \"1234567890123456\"".to_owned(), "in a row"),
+        (user("secret"), "stands in documentation"),
+        (user("uQ9f2kL"), "is shorter than 8 bytes"),
+        (
+            "user = [{ name = \"bob\", md5_key = \"49d971f381a574c5bf8f231360a306fd\" }]"
+                .to_owned(),
+            "stands in documentation",
+        ),
+    ] {
+        let found = problems(&auth);
+        assert!(
+            found.len() == 1 && found[0].contains(reason),
+            "{auth}: {found:?}"
+        );
+        assert_eq!(
+            problems(&format!("allow_weak = true\n{auth}")),
+            Vec::<String>::new()
+        );
+    }
+    for auth in [
+        "secrets = [\"uQ9f2kL1pXw7Zt3B\"]".to_owned(),
+        user("uQ9f2kL1"),
+        user("correct horse battery staple"),
+    ] {
+        assert_eq!(problems(&auth), Vec::<String>::new(), "{auth}");
+    }
+}
+
+#[test]
+fn two_relay_addresses_cannot_be_known_by_one_external_address() {
+    let text = "[[relay.address]]\naddress = \"192.0.2.1\"\nexternal = \"203.0.113.7\"\n\
+        [[relay.address]]\naddress = \"192.0.2.2\"\nexternal = \"203.0.113.7\"\n";
+    let refused = config::parse(text, "hairpin.toml").unwrap_err().to_string();
+    assert!(
+        refused.contains("external address `203.0.113.7` is given twice"),
+        "{refused}"
+    );
+    let crossed = text.replacen("203.0.113.7", "192.0.2.2", 1);
+    let refused = config::parse(&crossed, "hairpin.toml")
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("is another relay address"), "{refused}");
 }

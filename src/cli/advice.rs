@@ -101,6 +101,11 @@ fn credentials(settings: &Settings, advice: &mut Vec<String>) {
             "browsers and other clients of RFC 5389 cannot relay: `password_algorithms` has no \"md5\"".to_owned(),
         );
     }
+    if settings.auth.allow_weak {
+        advice.push(
+            "secrets that anybody could guess are taken: `allow_weak` is for tests".to_owned(),
+        );
+    }
     let short = settings
         .auth
         .secrets

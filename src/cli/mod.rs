@@ -12,6 +12,7 @@ mod credentials;
 pub mod dns;
 pub mod ice_servers;
 mod man;
+mod policy;
 pub mod probe;
 pub mod run;
 
@@ -38,7 +39,7 @@ use crate::config::{ConfigError, Loaded};
       0  all well; for the server, that it was told to stop\n  \
       1  hairpin failed, or the configuration is wrong\n  \
       2  the command line is wrong, or a file it names cannot be read\n\
-    `hairpin probe --help` shows those of probe."
+    `hairpin probe --help` and `hairpin policy --help` show theirs."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -53,6 +54,8 @@ enum Command {
     Run(RunArgs),
     /// Check a configuration and say what clients would see
     Check(check::CheckArgs),
+    /// Say whether a peer would be relayed to, and which rule decides
+    Policy(policy::PolicyArgs),
     /// Make an ephemeral credential and print the `iceServers` for it
     Credentials(credentials::CredentialsArgs),
     /// Print the DNS records by which clients find the server
@@ -145,6 +148,10 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => check::main(&args),
         Some(Command::Credentials(args)) => credentials::main(&args),
         Some(Command::Dns(args)) => dns::main(&args),
+        Some(Command::Policy(args)) => match policy::main(&args) {
+            Ok(status) => return status,
+            Err(failure) => Err(failure),
+        },
         Some(Command::Probe(args)) => return probe::main(&args),
         Some(Command::Bench(args)) => bench::main(&args),
         Some(Command::Completions(args)) => completions::main(&args, &mut command()),

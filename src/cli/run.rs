@@ -306,7 +306,8 @@ fn discovery(settings: &Settings, relays: &[RelayAddress]) -> engine::Discovery 
     }))
 }
 
-fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
+/// Which peers may be relayed to, by the settings.
+pub(super) fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
     let peers = &settings.peers;
     let mut own_addresses = addresses::own().unwrap_or_default();
     own_addresses.extend(relays.iter().filter_map(|relay| relay.external));
@@ -519,7 +520,7 @@ fn trial_text(server: &Server, relays: &[RelayAddress], servers: &IceServers) ->
          loopback addresses are denied, as they should be on the Internet. To reach those on this machine or in\n\
          a LAN, write a configuration:\n\n\
          \x20   [auth]\n\
-         \x20   secrets = [\"a long random text\"]\n\n\
+         \x20   secrets = [{{ file = \"secret\" }}]     # openssl rand -base64 32 > secret\n\n\
          \x20   [peers]\n\
          \x20   allow = [\"127.0.0.0/8\", \"192.168.0.0/16\"]\n\n\
          Then start `hairpin -c FILE`, and make credentials with `hairpin credentials -c FILE`.\n",

@@ -385,6 +385,8 @@ pub struct Auth {
     pub strict_expiry: bool,
     /// Users who may not relay any more.
     pub revoked: Vec<String>,
+    /// Whether secrets that anybody could guess are taken.
+    pub allow_weak: bool,
     /// Shared secrets for ephemeral credentials, newest first.
     pub secrets: Vec<Secret>,
     /// `[[auth.user]]`
@@ -601,6 +603,7 @@ impl Default for Settings {
                 match_user_part: false,
                 strict_expiry: false,
                 revoked: Vec::new(),
+                allow_weak: false,
                 secrets: Vec::new(),
                 users: Vec::new(),
             },

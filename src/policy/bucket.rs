@@ -38,13 +38,17 @@ impl Bucket {
 fn leak(word: u64, now: u64, rate: u64) -> (u64, u32) {
     let (level, time) = (word >> 32, word as u32);
     let elapsed = (now as u32).wrapping_sub(time);
-    // Clocks of two threads differ by a batch; a time behind the last one is the same time.
-    let elapsed = if elapsed > u32::MAX / 2 { 0 } else { elapsed };
+    // Clocks of two threads differ by a batch; a time a little behind the last one is the same time.
+    let elapsed = if elapsed > u32::MAX - 60_000 {
+        0
+    } else {
+        elapsed
+    };
     let leaked = rate.saturating_mul(u64::from(elapsed)) / 1000;
     if leaked >= level {
-        return (0, time.wrapping_add(elapsed));
+        return (0, now as u32);
     }
-    // What is not a whole unit yet goes on leaking.
+    // What is not a whole unit yet leaks later, or not at all: less than a unit for each call.
     let used = (leaked * 1000).div_ceil(rate.max(1));
     (level - leaked, time.wrapping_add(used as u32))
 }
@@ -57,14 +61,17 @@ mod tests {
     fn it_leaks_at_its_rate_however_often_it_is_looked_at() {
         for step in [1, 3, 7, 100, 1000] {
             let bucket = Bucket::default();
-            bucket.update(5000, 300, |level| level + 3000);
+            bucket.update(5000, 4100, |level| level + 41_000);
             let mut now = 5000;
-            while now < 10_000 {
+            while now + step <= 10_000 {
                 now += step;
-                bucket.update(now, 300, |level| level);
+                bucket.update(now, 4100, |level| level);
             }
-            let left = bucket.level(10_000, 300);
-            assert!((1499..=1510).contains(&left), "{left} with steps of {step}");
+            let left = bucket.level(10_000, 4100);
+            assert!(
+                (20_500..=21_000).contains(&left),
+                "{left} with steps of {step}"
+            );
         }
     }
 
@@ -76,5 +83,9 @@ mod tests {
         assert_eq!(bucket.level(wrap - 200, 1000), 5000);
         assert_eq!(bucket.level(wrap + 900, 1000), 4000);
         assert_eq!(bucket.update(wrap + 9000, 1000, |level| level), 0);
+        let month = 30 * 24 * 3600 * 1000;
+        bucket.update(month, 1000, |_| 5000);
+        assert_eq!(bucket.level(month + 1000, 1000), 4000);
+        assert_eq!(bucket.level(2 * month, 1000), 0);
     }
 }

@@ -134,6 +134,15 @@ impl fmt::Display for DenyReason {
     }
 }
 
+/// Why a peer is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The longest allow entry that holds it.
+    Entry(IpNet),
+    /// No rule denies it.
+    NoRule,
+}
+
 /// An allow entry and a built-in range that it opens, wholly or in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenedRange {
@@ -174,6 +183,16 @@ impl PeerFilter {
     /// Judges an address for a permission, which has no port (RFC 8656 §9).
     pub fn judge_address(&self, ip: IpAddr) -> Verdict {
         self.decide(ip, None)
+    }
+
+    /// Why an address is allowed that is: for the operator, not for packets.
+    pub fn reason_to_allow(&self, ip: IpAddr) -> Reason {
+        let canonical = Canonical::of(ip, &self.rules.nat64_prefixes);
+        let embedded = canonical.embedded().iter().map(|v4| IpAddr::V4(*v4));
+        std::iter::once(ip)
+            .chain(embedded)
+            .find_map(|ip| longest(&self.rules.allow, ip))
+            .map_or(Reason::NoRule, Reason::Entry)
     }
 
     /// The allow entries that open something the built-in table closes, for a warning at the start.

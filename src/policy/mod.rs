@@ -19,7 +19,7 @@ mod strangers;
 
 pub use bandwidth::{Bandwidth, BandwidthLimits, Direction, Meter};
 pub use canonical::{Canonical, is_nat64_length};
-pub use filter::{DenyReason, OpenedRange, PeerFilter, PeerRules, Rule, Verdict};
+pub use filter::{DenyReason, OpenedRange, PeerFilter, PeerRules, Reason, Rule, Verdict};
 pub use prefix::{Prefix, Prefixes};
 pub use quota::{Lease, Limits, QuotaExceeded, Quotas, Resting};
 pub use special::{Class, SpecialRange, special_ranges};

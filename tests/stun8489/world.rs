@@ -54,8 +54,6 @@ impl Default for Setup {
             algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
             nonce_key: None,
             match_user_part: false,
-            strict_expiry: false,
-            new_peers_per_second: 0,
             redirect: false,
             alternates: Vec::new(),
             classic: false,
@@ -139,7 +137,8 @@ impl World {
     }
 
     pub fn change(&mut self, setup: &Setup) {
-        self.engine.set_rules(Arc::new(setup.rules()));
+        let now = self.now();
+        self.engine.set_rules(now, Arc::new(setup.rules()));
     }
 
     pub fn now(&self) -> Now {

@@ -11,6 +11,7 @@ use super::super::document::{self, Given, List};
 use super::super::error::Problem;
 use super::super::secrets::SecretSource;
 use super::super::settings::{Auth, PasswordAlgorithm};
+use super::weak::{EXAMPLE_KEYS, SHORTEST_PASSWORD, SHORTEST_SECRET, weakness};
 use super::{HOUR, MINUTE, Problems, plain};
 use crate::auth::{Credential, Secret, User};
 use crate::wire::strings;
@@ -30,6 +31,7 @@ pub(super) fn check(
     problems: &mut Problems,
 ) -> (Auth, bool) {
     let mut sources = Sources::new(base);
+    sources.allow_weak = given.allow_weak.unwrap_or(default.allow_weak);
     let auth = Auth {
         realm: realm(given.realm, default.realm, problems),
         nonce_lifetime: nonce_lifetime(given.nonce_lifetime, default.nonce_lifetime, problems),
@@ -42,6 +44,7 @@ pub(super) fn check(
         match_user_part: given.match_user_part.unwrap_or(default.match_user_part),
         strict_expiry: given.strict_expiry.unwrap_or(default.strict_expiry),
         revoked: revoked(given.revoked, problems),
+        allow_weak: sources.allow_weak,
         secrets: secrets(given.secrets, &mut sources, problems),
         users: users(given.user, &mut sources, problems),
     };
@@ -52,6 +55,7 @@ pub(super) fn check(
 pub(super) struct Sources<'a> {
     base: &'a Path,
     inline: bool,
+    allow_weak: bool,
 }
 
 impl<'a> Sources<'a> {
@@ -59,6 +63,7 @@ impl<'a> Sources<'a> {
         Self {
             base,
             inline: false,
+            allow_weak: false,
         }
     }
 
@@ -84,6 +89,23 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// The same for what somebody else must not guess; `what` is its name for people.
+    fn strong(
+        &mut self,
+        what: &str,
+        least: usize,
+        given: Spanned<SecretSource>,
+        problems: &mut Problems,
+    ) -> Option<(Range<usize>, Secret)> {
+        let (span, secret) = self.resolve(given, problems)?;
+        if !self.allow_weak
+            && let Some(why) = weakness(secret.expose(), least)
+        {
+            problems.add(refused(span.clone(), what, &why));
+        }
+        Some((span, secret))
+    }
+
     /// A key of `N` bytes, in hexadecimal.
     fn key<const N: usize>(
         &mut self,
@@ -93,6 +115,11 @@ impl<'a> Sources<'a> {
     ) -> Option<Secret<[u8; N]>> {
         let (span, text) = self.resolve(given, problems)?;
         let key = unhex(text.expose());
+        let is_example = EXAMPLE_KEYS.contains(&text.expose().to_ascii_lowercase().as_str());
+        if is_example && !self.allow_weak {
+            let why = "stands in documentation, where everybody finds it";
+            problems.add(refused(span.clone(), "key", why));
+        }
         if key.is_none() {
             problems.add(
                 Problem::new(
@@ -104,6 +131,12 @@ impl<'a> Sources<'a> {
         }
         key.map(Secret::new)
     }
+}
+
+fn refused(span: Range<usize>, what: &str, why: &str) -> Problem {
+    Problem::new(span, format!("this {what} {why}")).help(
+        "`openssl rand -base64 32` makes a good one; for tests where nobody else can reach the server: allow_weak = true",
+    )
 }
 
 fn realm(given: Given<String>, default: String, problems: &mut Problems) -> String {
@@ -148,7 +181,7 @@ fn nonce_key(
     sources: &mut Sources<'_>,
     problems: &mut Problems,
 ) -> Option<Secret> {
-    let (span, key) = sources.resolve(given?, problems)?;
+    let (span, key) = sources.strong("nonce key", 0, given?, problems)?;
     if key.expose().len() < SHORTEST_NONCE_KEY {
         problems.add(
             Problem::new(
@@ -198,7 +231,7 @@ fn secrets(
     let secrets: Vec<_> = given
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|given| sources.resolve(given, problems))
+        .filter_map(|given| sources.strong("secret", SHORTEST_SECRET, given, problems))
         .collect();
     problems.repeated(&secrets, |_| "this secret".to_owned());
     secrets.into_iter().map(|(_, secret)| secret).collect()
@@ -241,7 +274,7 @@ fn users(
                 None
             }
             Some(password) => sources
-                .resolve(password, problems)
+                .strong("password", SHORTEST_PASSWORD, password, problems)
                 .and_then(|(span, password)| {
                     let text = password.expose();
                     let allowed =

@@ -10,6 +10,7 @@ mod limits;
 mod oauth;
 mod places;
 mod tls;
+mod weak;
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;

@@ -305,6 +305,18 @@ fn check_relays(given: List<document::RelayAddress>, problems: &mut Problems) ->
         RelayHost::Address(ip) => format!("relay address `{ip}`"),
     });
     problems.repeated(&externals, |ip| format!("external address `{ip}`"));
+    // Whose a relayed address is must be clear from its IP address.
+    for (span, ip) in &externals {
+        let is_others = |relay: &RelayAddress| {
+            relay.host == RelayHost::Address(*ip) && relay.external != Some(*ip)
+        };
+        if relays.iter().any(is_others) {
+            problems.add(Problem::new(
+                span.clone(),
+                format!("external address `{ip}` is another relay address"),
+            ));
+        }
+    }
     relays
 }
 
