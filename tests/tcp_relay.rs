@@ -8,7 +8,7 @@ use hairpin::config::{Listener, Transport};
 use hairpin::engine::{RelayAddress, RelayPool, Rules, Shared};
 use hairpin::net::clock::Clock;
 use hairpin::net::{NetSettings, Server};
-use hairpin::policy::{Limits, PeerFilter, PeerRules};
+use hairpin::policy::{Bandwidth, BandwidthLimits, Limits, PeerFilter, PeerRules};
 use hairpin::wire::stream::{Framing, next_frame};
 use hairpin::wire::{
     AttributeType, Class, Key, Mac, Message, MessageType, Method, PasswordAlgorithm, TransactionId,
@@ -32,6 +32,10 @@ struct Host {
 
 impl Host {
     fn start(workers: usize) -> Self {
+        Host::with(workers, BandwidthLimits::default())
+    }
+
+    fn with(workers: usize, bandwidth: BandwidthLimits) -> Self {
         let host = Ipv4Addr::LOCALHOST.into();
         let relay = RelayAddress {
             local: host,
@@ -57,7 +61,8 @@ impl Host {
         );
         rules.tcp.enabled = true;
         let pool = RelayPool::new(&[relay], first..=first + 99, Duration::ZERO);
-        let shared = Shared::new(rules, Limits::default(), pool);
+        let mut shared = Shared::new(rules, Limits::default(), pool);
+        shared.bandwidth = Bandwidth::new(bandwidth);
         let address = SocketAddr::new(host, 0);
         let settings = NetSettings {
             workers,
@@ -548,4 +553,36 @@ fn t_tcp_19_a_slow_reader_slows_the_sender_and_loses_nothing() {
     }
     drop(sender.join().unwrap());
     data.expect_end();
+}
+
+#[test]
+fn x_sec_08_bytes_beyond_the_bandwidth_come_later_and_all_of_them() {
+    let limits = BandwidthLimits {
+        per_allocation: 100_000,
+        burst: Duration::from_millis(100),
+        ..BandwidthLimits::default()
+    };
+    let host = Host::with(2, limits);
+    let (mut client, _) = host.allocated();
+    let (listener, address) = peer();
+    let id = client.connect(address).id();
+    let (mut peer, _) = accept(&listener);
+    let mut data = host.bound(id, &[]);
+    let since = std::time::Instant::now();
+    // Each way has its own.
+    let sent = pattern(0, 200_000);
+    let writer = std::thread::spawn({
+        let (mut stream, sent) = (data.stream.try_clone().unwrap(), sent.clone());
+        move || stream.write_all(&sent).unwrap()
+    });
+    let other = std::thread::spawn({
+        let (mut stream, sent) = (peer.try_clone().unwrap(), sent.clone());
+        move || stream.write_all(&sent).unwrap()
+    });
+    assert!(read_exactly(&mut peer, sent.len()) == sent);
+    assert!(data.read_raw(sent.len()) == sent);
+    writer.join().unwrap();
+    other.join().unwrap();
+    let taken = since.elapsed();
+    assert!(taken > Duration::from_millis(1500), "{taken:?}");
 }

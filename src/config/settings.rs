@@ -614,7 +614,7 @@ impl Default for Settings {
             strangers: Strangers {
                 prefix_ipv4: 24,
                 prefix_ipv6: 56,
-                answers_per_prefix: 4 << 10,
+                answers_per_prefix: 3 << 10,
                 answers_burst: 64 << 10,
                 answers_total: 4 << 20,
             },

@@ -177,6 +177,11 @@ impl Drop for User {
 }
 
 impl TotalWay {
+    /// A user's equal share of a rate.
+    fn share(&self, now: u64, rate: u64, user: &UserWay) -> u64 {
+        (rate / self.sharers(now, user)).max(1)
+    }
+
     /// How many users share it, this one included.
     fn sharers(&self, now: u64, user: &UserWay) -> u64 {
         const FIELD: u64 = 0xFFFF;
@@ -245,7 +250,7 @@ impl Meter {
         add(&user.bucket, limits.per_user);
         if limits.total > 0 {
             add(&total.bucket, limits.total);
-            let share = limits.total / total.sharers(now, user);
+            let share = total.share(now, limits.total, user);
             // What was had while nobody missed it is forgotten soon.
             let most = 2 * self.server.burst(share);
             user.share
@@ -271,7 +276,7 @@ impl Meter {
         if !is_short {
             return own;
         }
-        let share = limits.total / total.sharers(now, user);
+        let share = total.share(now, limits.total, user);
         own.max(wait(&user.share, share))
     }
 

@@ -41,12 +41,12 @@ pub struct StrangerLimits {
 }
 
 impl Default for StrangerLimits {
-    /// 64 KiB and 4 KiB a second for a network, 4 MiB a second in total.
+    /// 64 KiB and 3 KiB a second for a network, 4 MiB a second in total.
     fn default() -> Self {
         Self {
             prefixes: Prefixes::default(),
             burst: 64 << 10,
-            rate: 4 << 10,
+            rate: 3 << 10,
             total: 4 << 20,
         }
     }

@@ -63,7 +63,7 @@ fn x_sec_11_a_flood_in_the_name_of_one_network_sends_it_no_more_bytes_than_came(
     for (ask, per_second) in [
         (allocate(), 1000),
         (allocate(), 4000),
-        (binding(), 1500),
+        (binding(), 1000),
         (binding(), 3000),
     ] {
         let mut world = World::new();

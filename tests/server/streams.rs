@@ -352,3 +352,37 @@ fn s_tcp_10_a_client_that_never_reads_costs_little_and_holds_nobody_up() {
     let metrics = server.metrics();
     assert!(metrics.get("hairpin_dropped_packets_total{reason=\"slow_client\"}") > 0);
 }
+
+#[test]
+fn a_client_beyond_its_bandwidth_is_read_later_and_loses_nothing() {
+    let server = Setup::new()
+        .set("bandwidth", "per_user = \"800kbit/s\"")
+        .set("bandwidth", "burst = \"100ms\"")
+        .set("tcp", "auth_timeout = \"1s\"")
+        .start();
+    let peer = socket(V4);
+    let mut client = Client::tcp(server.address());
+    client.allocate();
+    client.bind_channel(0x4000, peer.local_addr().unwrap());
+    let since = Instant::now();
+    let frames: Vec<u8> = (0..250_u8)
+        .flat_map(|number| client.channel_frame(0x4000, &[number; 1000]))
+        .collect();
+    client.send(&frames);
+    for number in 0..250 {
+        assert_eq!(receive_from(&peer).0, [number; 1000]);
+    }
+    // 250,000 bytes at 100,000 a second.
+    assert!(
+        since.elapsed() > Duration::from_millis(1800),
+        "{:?}",
+        since.elapsed()
+    );
+    assert_eq!(
+        server
+            .metrics()
+            .get("hairpin_dropped_packets_total{reason=\"bandwidth\"}"),
+        0
+    );
+    client.refresh(600);
+}
