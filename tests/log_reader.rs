@@ -28,7 +28,7 @@ impl Running {
         let settings = format!(
             "server.workers = 1\nlistener = [{{ transport = \"udp\", address = \"{free}\" }}]\n\
              relay.address = [{{ address = \"{host}\" }}]\nmetrics.address = \"\"\n\
-             auth.realm = \"example.org\"\nauth.user = [{{ name = \"u\", password = \"p\" }}]\n\
+             auth.realm = \"example.org\"\nauth.user = [{{ name = \"u\", password = \"wonderland\" }}]\n\
              log.level = \"info\"\n"
         );
         write(&path, settings).unwrap();
