@@ -511,6 +511,25 @@ fn s_tls_08_idle_clients_are_sent_away_unless_they_have_an_allocation() {
 }
 
 #[test]
+fn a_stranger_keeps_no_association_by_talking() {
+    let rig = Rig::start(DtlsSettings {
+        idle_timeout: Duration::from_millis(400),
+        ..SETTINGS
+    });
+    let mut stranger = Client::connected(&rig, Offer::Dtls12);
+    let since = Instant::now();
+    while rig.closed() == 0 {
+        if !stranger.is_closed {
+            stranger.send(&[0; 20]);
+        }
+        stranger.tries(Duration::from_millis(50), |_| false);
+        assert!(since.elapsed() < PATIENCE);
+    }
+    assert_eq!(rig.associations(), 0);
+    rig.stop();
+}
+
+#[test]
 fn an_association_outlives_an_allocation_that_was_released() {
     let rig = Rig::start(SETTINGS);
     let mut client = Client::connected(&rig, Offer::Both);
