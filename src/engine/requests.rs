@@ -28,11 +28,12 @@ impl Engine {
     ) -> Outcome {
         let message = match Message::parse(input) {
             Ok(message) => message,
-            Err(ParseError::NoCookie) => {
+            Err(ParseError::NoCookie) if self.rules().classic_binding => {
                 return self.answer_stranger(now, client, input.len(), |engine| {
                     engine.classic(client, input, reply)
                 });
             }
+            Err(ParseError::NoCookie) => return self.classic(client, input, reply),
             Err(_) => return self.drop(DropReason::Malformed),
         };
         match (message.method(), message.class()) {
@@ -301,7 +302,8 @@ impl Engine {
         }
         allocation.forget_expired(now.instant, |change| self.events.push_back(change.into()));
         let new = allocation.unknown(peers().map(|peer| peer.ip()));
-        self.meet(now.instant, slot, new)?;
+        // More than there may be are refused below, and are one mistake.
+        self.meet(now.instant, slot, new.min(rules.max_permissions))?;
         if peers().any(|peer| rules.permission_scope(peer).is_none()) {
             return Err(ErrorCode::Forbidden);
         }
