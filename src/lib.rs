@@ -9,6 +9,7 @@
 //! - [`engine`]: the TURN server as a state machine. Time and bytes come in, effects go out.
 //! - [`net`]: sockets: workers, batched UDP, streams, relay sockets. The only room with `unsafe`.
 //! - [`config`]: TOML to typed, checked settings.
+//! - [`sandbox`]: what the process gives up once its sockets are open.
 //! - [`telemetry`]: the log and the metrics.
 //! - [`admin`]: HTTP for operators.
 //! - [`cli`]: one file a subcommand.
@@ -26,5 +27,6 @@ pub mod config;
 pub mod engine;
 pub mod net;
 pub mod policy;
+pub mod sandbox;
 pub mod telemetry;
 pub mod wire;

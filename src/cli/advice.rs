@@ -26,6 +26,9 @@ pub struct Surroundings {
     pub receive_limit: Option<usize>,
     /// Largest send buffer the kernel grants, in bytes, if known.
     pub send_limit: Option<usize>,
+    /// What listeners were granted as a receive buffer, in bytes, if they are open. Relays get theirs later and without
+    /// rights.
+    pub listener_receive: Option<usize>,
 }
 
 impl Surroundings {
@@ -42,6 +45,7 @@ impl Surroundings {
             relays,
             receive_limit: limit("rmem_max"),
             send_limit: limit("wmem_max"),
+            listener_receive: None,
         }
     }
 }
@@ -278,11 +282,15 @@ fn peers(settings: &Settings, advice: &mut Vec<String>) {
 
 fn buffers(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<String>) {
     let sockets = &settings.sockets;
+    let has_all = surroundings
+        .listener_receive
+        .is_some_and(|granted| granted >= sockets.receive_buffer);
+    let listener_receive = if has_all { 0 } else { sockets.receive_buffer };
     let asked = [
         (
             "receive",
             "rmem_max",
-            sockets.receive_buffer.max(sockets.relay_receive_buffer),
+            listener_receive.max(sockets.relay_receive_buffer),
             surroundings.receive_limit,
         ),
         (
@@ -296,7 +304,7 @@ fn buffers(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<St
         if let Some(limit) = limit.filter(|limit| *limit < asked) {
             advice.push(format!(
                 "the kernel grants {what} buffers of {limit} bytes, {asked} are set: bursts will be lost; \
-                 `sysctl -w net.core.{name}={asked}` lifts the limit (or run with CAP_NET_ADMIN)"
+                 `sysctl -w net.core.{name}={asked}` lifts the limit"
             ));
         }
     }

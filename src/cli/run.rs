@@ -17,6 +17,7 @@ use crate::policy::{
     self, Bandwidth, BandwidthLimits, PeerFilter, PeerRules, Prefixes, Quotas, StrangerLimits,
     Strangers,
 };
+use crate::sandbox::{self, Account, Confinement, Reach};
 use crate::telemetry::{self, Metrics};
 use crate::wire::{self, ChannelRange};
 use base64::Engine as _;
@@ -57,7 +58,6 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
     } else {
         None
     };
-    let _log = telemetry::log::start(&settings.log).map_err(fatal)?;
     let relays = addresses::relays(&settings.relay).map_err(fatal)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -86,11 +86,27 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let descriptors = descriptors::raise_limit();
         let tls = tls(&settings)?;
         let net = net_settings(&settings, tls, dtls(&settings)?);
-        let server = Server::start(net, &shared, clock).map_err(fatal)?;
+        let bound = Server::bind(net, &shared).map_err(fatal)?;
+        // What is read from the system is read before it is closed.
+        let surroundings = Surroundings {
+            listener_receive: bound.receive_buffer(),
+            send_limit: None,
+            ..Surroundings::of_this_machine(relays.clone())
+        };
+        let confinement = confine(&settings)?;
+        // No thread was started before, the log's included: what is given up is given up by each thread for itself.
+        let _log = telemetry::log::start(&settings.log).map_err(fatal)?;
+        let server = bound.start(&shared, clock).map_err(fatal)?;
         let metrics = Metrics::new(server.counters().to_vec(), shared.relays.clone(), clock)
             .map_err(fatal)?;
 
-        announce(&settings, &server, &relays, descriptors);
+        announce(&settings, &server, &surroundings, descriptors);
+        tell(&confinement);
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            workers = server.counters().len(),
+            "ready"
+        );
         if let Some(secret) = trial_secret {
             let expiry = clock.now().unix + TRIAL_LIFETIME;
             let (username, password) = mint_ephemeral(secret.as_bytes(), Some("trial"), expiry);
@@ -428,7 +444,13 @@ fn listening<'a>(server: &'a Server, settings: &Settings) -> &'a [Listener] {
 }
 
 /// Tells the log what runs, and what may not do what was meant.
-fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descriptors: u64) {
+fn announce(
+    settings: &Settings,
+    server: &Server,
+    surroundings: &Surroundings,
+    descriptors: u64,
+) {
+    let relays = &surroundings.relays;
     for listener in server.listeners() {
         info!(
             transport = %listener.transport,
@@ -464,16 +486,10 @@ fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descr
     if let Some(address) = settings.metrics.address {
         info!(%address, path = "/metrics", "serving metrics");
     }
-    // What was granted counts here, not what the kernel would say without our rights.
-    let surroundings = Surroundings {
-        receive_limit: server.receive_buffer(),
-        send_limit: None,
-        ..Surroundings::of_this_machine(relays.to_vec())
-    };
-    for sentence in advice(settings, &surroundings) {
+    for sentence in advice(settings, surroundings) {
         warn!("{sentence}");
     }
-    let ports = u64::from(settings.relay.ports.count()) * relays.len() as u64;
+    let ports = u64::from(settings.relay.ports.count()) * surroundings.relays.len() as u64;
     if descriptors < ports {
         info!(
             descriptors,
@@ -482,10 +498,32 @@ fn announce(settings: &Settings, server: &Server, relays: &[RelayAddress], descr
              raise the hard limit (ulimit -Hn, LimitNOFILE=) for more"
         );
     }
+}
+
+/// Gives up what a running server does not need.
+fn confine(settings: &Settings) -> Result<Confinement, Failure> {
+    let server = &settings.server;
+    let account = Account::find(&server.user, server.group.as_deref()).map_err(fatal)?;
+    let plan = sandbox::Plan {
+        account: Some(account),
+        reach: server.sandbox.then(|| Reach {
+            tcp: settings.tcp_relay.enabled,
+            ..Reach::default()
+        }),
+    };
+    sandbox::confine(&plan).map_err(fatal)
+}
+
+/// Tells the log what was given up.
+fn tell(confinement: &Confinement) {
+    for complaint in &confinement.complaints {
+        warn!("{complaint}");
+    }
     info!(
-        version = env!("CARGO_PKG_VERSION"),
-        workers = server.counters().len(),
-        "ready"
+        user = confinement.user,
+        files = %confinement.files,
+        system_calls = %confinement.syscalls,
+        "sandboxed"
     );
 }
 

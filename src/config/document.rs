@@ -55,6 +55,9 @@ pub(super) struct Server {
     pub busy_rest: Given<Read<Duration>>,
     pub software: Given<String>,
     pub redirect: Given<bool>,
+    pub user: Given<String>,
+    pub group: Given<String>,
+    pub sandbox: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]

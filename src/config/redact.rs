@@ -13,6 +13,8 @@ const SHOWN: &[&str] = &[
     "busy_rest",
     "software",
     "redirect",
+    "group",
+    "sandbox",
     "tls_address",
     "domain",
     "classic",

@@ -12,6 +12,8 @@ use serde::Deserialize;
 
 use super::certificate::Certificate;
 use crate::auth::{Secret, ThirdPartySettings, User};
+use crate::auth::{Secret, User};
+use crate::sandbox::NOBODY;
 
 /// The port of STUN and TURN over UDP and TCP (RFC 8656, section 4).
 pub const PORT: u16 = 3478;
@@ -75,6 +77,25 @@ pub struct Server {
     pub software: Option<String>,
     /// Whether clients that ask for an allocation are sent to one of the alternates.
     pub redirect: bool,
+    /// Who the process becomes once its sockets are open, if it is started as root: a name or a number.
+    pub user: String,
+    /// With which group; `None` means the user's own.
+    pub group: Option<String>,
+    /// Whether the process closes files and system calls to itself.
+    pub sandbox: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            software: None,
+            redirect: false,
+            user: NOBODY.to_owned(),
+            group: None,
+            sandbox: true,
+        }
+    }
 }
 
 impl Default for Server {

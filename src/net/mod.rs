@@ -219,6 +219,21 @@ impl fmt::Display for Explained<'_> {
     }
 }
 
+/// A server whose sockets are open and that serves nobody yet: the moment to give up the rights that opening them took.
+pub struct Bound {
+    settings: Arc<NetSettings>,
+    listeners: Vec<Listener>,
+    prepared: Vec<Prepared>,
+    receive_buffer: Option<usize>,
+}
+
+/// The sockets of one worker, and its mailbox.
+struct Prepared {
+    udp: Vec<worker::Listener>,
+    tcp: Vec<(TcpListener, Entrance)>,
+    mailbox: (mailbox::Post, mailbox::Inbox),
+}
+
 /// The TCP listeners of one worker, and how many UDP listeners it has.
 struct WorkerSockets {
     udp_count: usize,
@@ -231,7 +246,6 @@ pub struct Server {
     stop: watch::Sender<bool>,
     counters: Vec<Arc<Counters>>,
     listeners: Vec<Listener>,
-    receive_buffer: Option<usize>,
 }
 
 impl Server {
@@ -244,6 +258,14 @@ impl Server {
         shared: &Shared,
         clock: Clock,
     ) -> Result<Server, StartError> {
+        Self::bind(settings, shared)?.start(shared, clock)
+    }
+
+    /// Binds all sockets and starts no thread.
+    ///
+    /// # Errors
+    /// A [`StartError`] that names the first address that could not be had.
+    pub fn bind(settings: NetSettings, shared: &Shared) -> Result<Bound, StartError> {
         for relay in shared.relays.addresses() {
             socket::check_free(SocketAddr::new(relay.local, 0), false).map_err(|error| {
                 StartError::Relay {
@@ -267,14 +289,10 @@ impl Server {
             }
         }
         let count = settings.workers.max(1);
-        let settings = Arc::new(settings);
-        let (stop, stopped) = watch::channel(false);
-        let connections = Arc::new(AtomicUsize::new(0));
         let gate = Arc::new(ConnectionGate::new(settings.stream, settings.prefixes));
-        let peer_sockets = Arc::<PeerSockets>::default();
         let mut prepared = Vec::new();
         let mut receive_buffer = None;
-        for (number, mailbox) in mailbox::mailboxes(count).into_iter().enumerate() {
+        for mailbox in mailbox::mailboxes(count) {
             let mut udp = Vec::new();
             let mut tcp = Vec::new();
             for listener in &mut listeners {
@@ -303,22 +321,45 @@ impl Server {
                 // Where the system chose the port, the other workers need the same.
                 listener.address = bound.map_err(|error| failed(listener, error))?;
             }
-            prepared.push((number, udp, tcp, mailbox));
+            prepared.push(Prepared { udp, tcp, mailbox });
         }
+        Ok(Bound {
+            settings: Arc::new(settings),
+            listeners,
+            prepared,
+            receive_buffer,
+        })
+    }
+}
 
+impl Bound {
+    /// The receive buffer UDP listeners got, in bytes; `None` without such listeners.
+    #[must_use]
+    pub const fn receive_buffer(&self) -> Option<usize> {
+        self.receive_buffer
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// [`StartError::Worker`] or [`StartError::Random`].
+    pub fn start(self, shared: &Shared, clock: Clock) -> Result<Server, StartError> {
+        let (stop, stopped) = watch::channel(false);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let peer_sockets = Arc::<PeerSockets>::default();
         let mut server = Server {
             threads: Vec::new(),
             stop,
             counters: Vec::new(),
-            listeners,
-            receive_buffer,
+            listeners: self.listeners,
         };
         let mut starts = Vec::new();
-        for (number, udp, tcp, mailbox) in prepared {
+        for (number, prepared) in self.prepared.into_iter().enumerate() {
+            let Prepared { udp, tcp, mailbox } = prepared;
             let counters = Arc::new(Counters::default());
             server.counters.push(counters.clone());
             let seed = random_seed()?;
-            let (shared, settings) = (shared.clone(), settings.clone());
+            let (shared, settings) = (shared.clone(), self.settings.clone());
             let (connections, stopped) = (connections.clone(), stopped.clone());
             let (started, start) = mpsc::channel();
             starts.push(start);
@@ -348,7 +389,9 @@ impl Server {
         }
         Ok(server)
     }
+}
 
+impl Server {
     /// Where it listens, with the ports the system chose.
     #[must_use]
     pub fn listeners(&self) -> &[Listener] {
@@ -359,12 +402,6 @@ impl Server {
     #[must_use]
     pub fn counters(&self) -> &[Arc<Counters>] {
         &self.counters
-    }
-
-    /// The receive buffer UDP listeners got, in bytes; `None` without such listeners.
-    #[must_use]
-    pub const fn receive_buffer(&self) -> Option<usize> {
-        self.receive_buffer
     }
 
     /// Whether all workers still run.

@@ -237,7 +237,21 @@ fn server(given: document::Server, default: to::Server, problems: &mut Problems)
         ),
         software: software.map(Spanned::into_inner),
         redirect: given.redirect.is_some_and(Spanned::into_inner),
+        user: account("user", given.user, problems).unwrap_or(default.user),
+        group: account("group", given.group, problems),
+        sandbox: given.sandbox.unwrap_or(default.sandbox),
     }
+}
+
+/// The name of a user or a group; whether there is one of that name is found out when it is needed.
+fn account(key: &str, given: Given<String>, problems: &mut Problems) -> Option<String> {
+    given.and_then(|name| match plain(key, name.get_ref(), 256) {
+        Ok(()) => Some(name.into_inner()).filter(|name| !name.is_empty()),
+        Err(why) => {
+            problems.add(Problem::new(name.span(), why));
+            None
+        }
+    })
 }
 
 fn tcp(given: document::Tcp, default: to::Tcp, problems: &mut Problems) -> to::Tcp {

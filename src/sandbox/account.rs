@@ -1,0 +1,143 @@
+//! From root to somebody without rights: user, groups and capabilities.
+
+use caps::{CapSet, Capability};
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group, Uid, User, geteuid, setgroups, setresgid, setresuid};
+use std::ffi::CString;
+
+/// The user a server that is started as root becomes if it is told nothing else.
+pub const NOBODY: &str = "nobody";
+
+/// The number of [`NOBODY`] where the system has no list of users: the kernel's overflow user.
+const NOBODY_ID: u32 = 65534;
+
+/// Somebody on this system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    name: String,
+    user: Uid,
+    group: Gid,
+    /// Whether the supplementary groups are those the system knows of; none otherwise.
+    is_listed: bool,
+    /// Whether to go on as root where the kernel does not let the process become this.
+    is_optional: bool,
+}
+
+/// Why the process cannot be who it is told to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccountError {
+    /// There is no such user.
+    #[error("there is no user {0:?} on this system; `user` under [server] takes a name or a number")]
+    NoUser(String),
+    /// There is no such group.
+    #[error("there is no group {0:?} on this system; `group` under [server] takes a name or a number")]
+    NoGroup(String),
+    /// The kernel refuses.
+    #[error("cannot become user {user:?}: {error}; only root can, with CAP_SETUID and CAP_SETGID")]
+    Refused {
+        /// Who.
+        user: String,
+        /// What the system said.
+        error: Errno,
+    },
+}
+
+impl Account {
+    /// Looks a user up, by name or number, and a group; without one it is the user's own.
+    ///
+    /// # Errors
+    /// [`AccountError`] where there is no such user or group.
+    pub fn find(user: &str, group: Option<&str>) -> Result<Account, AccountError> {
+        let number = user.parse::<u32>().ok().map(Uid::from_raw);
+        let listed = match number {
+            Some(number) => User::from_uid(number).ok().flatten(),
+            None => User::from_name(user).ok().flatten(),
+        };
+        let (uid, own_group) = match (&listed, number) {
+            (Some(listed), _) => (listed.uid, listed.gid),
+            // An image without a list of users, as small containers have it.
+            (None, Some(number)) => (number, Gid::from_raw(number.as_raw())),
+            (None, None) if user == NOBODY => (Uid::from_raw(NOBODY_ID), Gid::from_raw(NOBODY_ID)),
+            (None, None) => return Err(AccountError::NoUser(user.to_owned())),
+        };
+        let gid = match group {
+            None => own_group,
+            Some(group) => match group.parse::<u32>() {
+                Ok(number) => Gid::from_raw(number),
+                Err(_) => Group::from_name(group)
+                    .ok()
+                    .flatten()
+                    .ok_or_else(|| AccountError::NoGroup(group.to_owned()))?
+                    .gid,
+            },
+        };
+        Ok(Account {
+            name: listed.as_ref().map_or_else(|| user.to_owned(), |user| user.name.clone()),
+            user: uid,
+            group: gid,
+            is_listed: listed.is_some(),
+            is_optional: user == NOBODY && group.is_none(),
+        })
+    }
+
+    fn become_it(&self) -> Result<(), Errno> {
+        match CString::new(self.name.as_str()) {
+            // So that a group of its own may give it certificates to read.
+            Ok(name) if self.is_listed => nix::unistd::initgroups(&name, self.group)?,
+            _ => setgroups(&[])?,
+        }
+        setresgid(self.group, self.group, self.group)?;
+        setresuid(self.user, self.user, self.user)
+    }
+}
+
+/// Becomes an account if the process is root, and gives up all capabilities in any case; whether it became it.
+pub(super) fn give_up_root(
+    account: Option<&Account>,
+    complaints: &mut Vec<String>,
+) -> Result<bool, AccountError> {
+    // While there is the right to: nothing that is ever started from here can get them back.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
+        for capability in caps::all() {
+            // Those that the kernel does not know are not there to be given up.
+            let _ = caps::drop(None, CapSet::Bounding, capability);
+        }
+    }
+    let mut switched = false;
+    if let Some(account) = account {
+        let now = geteuid();
+        if now.is_root() && !account.user.is_root() {
+            match account.become_it() {
+                Ok(()) => switched = true,
+                Err(error) if account.is_optional => complaints.push(format!(
+                    "the server goes on as root: it cannot become {:?}: {error}",
+                    account.name
+                )),
+                Err(error) => return Err(account.refused(error)),
+            }
+        } else if now != account.user && !account.is_optional {
+            return Err(account.refused(Errno::EPERM));
+        }
+    }
+    // From the ambient set down, since it needs the others.
+    for set in [
+        CapSet::Ambient,
+        CapSet::Effective,
+        CapSet::Inheritable,
+        CapSet::Permitted,
+    ] {
+        if let Err(error) = caps::clear(None, set) {
+            complaints.push(format!("capabilities are not given up: {error}"));
+        }
+    }
+    Ok(switched)
+}
+
+impl Account {
+    fn refused(&self, error: Errno) -> AccountError {
+        AccountError::Refused {
+            user: self.name.clone(),
+            error,
+        }
+    }
+}
