@@ -20,5 +20,6 @@ mod logs;
 mod metrics;
 mod mobility;
 mod relaying;
+mod sandbox;
 mod start_failures;
 mod streams;

@@ -168,7 +168,8 @@ impl Setup {
         Err((status, lines))
     }
 
-    fn start_as(self, command: Command) -> Server {
+    /// Starts by a command that takes the server's arguments.
+    pub fn start_as(self, command: Command) -> Server {
         let server = self.launch(command);
         server.wait_for_log("ready", |line| {
             line.contains("\"ready\"") || line.contains(" ready ")
@@ -364,6 +365,11 @@ impl Server {
         eventually(message, || {
             Some(self.events(message)).filter(|events| events.len() >= count)
         })
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// The memory that is really in use, in bytes.

@@ -180,6 +180,27 @@ fn a_right_that_is_missing_is_named() {
 }
 
 #[test]
+fn users_and_groups_that_do_not_exist_are_named() {
+    for (key, what) in [("user", "there is no user"), ("group", "there is no group")] {
+        let setup = Setup::new().set("server", &format!("{key} = \"no-such-name\""));
+        let (lines, status) = failure(&setup.text());
+        assert_eq!(status, Some(1));
+        assert_one_line(&lines, &[what, "no-such-name"]);
+    }
+}
+
+#[test]
+fn nobody_but_root_becomes_someone_else() {
+    if !is_root() {
+        return;
+    }
+    let setup = Setup::new().set("server", "user = \"4321\"");
+    let (lines, status) = failure_of_nobody(&setup.text(), 0o644);
+    assert_eq!(status, Some(1));
+    assert_one_line(&lines, &["cannot become user", "4321", "CAP_SETUID"]);
+}
+
+#[test]
 fn a_file_that_may_not_be_read_is_named() {
     if !is_root() {
         return;
