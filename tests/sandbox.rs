@@ -93,11 +93,17 @@ fn sockets_that_are_open_go_on_and_tcp_connections_are_made_where_they_are_neede
             ..Reach::default()
         };
         confined(reach, || {
-            let (one, other) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("[::1]:0"));
+            let (one, other) = (
+                UdpSocket::bind("127.0.0.1:0").unwrap(),
+                UdpSocket::bind("[::1]:0"),
+            );
             one.send_to(b"text", one.local_addr().unwrap()).unwrap();
             assert_eq!(one.recv(&mut [0; 9]).unwrap(), 4);
             drop(other);
-            (kind(TcpStream::connect(address)), kind(TcpListener::bind("127.0.0.1:0")))
+            (
+                kind(TcpStream::connect(address)),
+                kind(TcpListener::bind("127.0.0.1:0")),
+            )
         })
     };
     if let Some((connected, bound)) = connect(false) {

@@ -22,6 +22,7 @@ use crate::telemetry::{self, Metrics};
 use crate::wire::{self, ChannelRange};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use sd_notify::NotifyState;
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
@@ -121,6 +122,8 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             super::print(&start_json(&settings, &server, &relays))?;
         }
 
+        service_manager(&NotifyState::Ready);
+
         let serve_metrics = async {
             match metrics_listener {
                 Some(listener) => admin::serve(listener, metrics).await,
@@ -134,6 +137,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             () = until_a_worker_ends(&server) => Err(Failure::new("a worker ended")),
         };
         info!("stopping");
+        service_manager(&NotifyState::Stopping);
         let stopped = server.stop();
         if let Err(reason) = &stopped {
             error!(%reason, "a worker failed");
@@ -444,12 +448,7 @@ fn listening<'a>(server: &'a Server, settings: &Settings) -> &'a [Listener] {
 }
 
 /// Tells the log what runs, and what may not do what was meant.
-fn announce(
-    settings: &Settings,
-    server: &Server,
-    surroundings: &Surroundings,
-    descriptors: u64,
-) {
+fn announce(settings: &Settings, server: &Server, surroundings: &Surroundings, descriptors: u64) {
     let relays = &surroundings.relays;
     for listener in server.listeners() {
         info!(
@@ -497,6 +496,13 @@ fn announce(
             "open files are limited below the number of relay ports, and each allocation and each TCP client needs one: \
              raise the hard limit (ulimit -Hn, LimitNOFILE=) for more"
         );
+    }
+}
+
+/// Tells the service manager, if one asked for it (`Type=notify`).
+fn service_manager(state: &NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
+        warn!(%error, "the service manager cannot be told");
     }
 }
 

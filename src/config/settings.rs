@@ -12,7 +12,6 @@ use serde::Deserialize;
 
 use super::certificate::Certificate;
 use crate::auth::{Secret, ThirdPartySettings, User};
-use crate::auth::{Secret, User};
 use crate::sandbox::NOBODY;
 
 /// The port of STUN and TURN over UDP and TCP (RFC 8656, section 4).

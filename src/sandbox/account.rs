@@ -27,10 +27,14 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
     /// There is no such user.
-    #[error("there is no user {0:?} on this system; `user` under [server] takes a name or a number")]
+    #[error(
+        "there is no user {0:?} on this system; `user` under [server] takes a name or a number"
+    )]
     NoUser(String),
     /// There is no such group.
-    #[error("there is no group {0:?} on this system; `group` under [server] takes a name or a number")]
+    #[error(
+        "there is no group {0:?} on this system; `group` under [server] takes a name or a number"
+    )]
     NoGroup(String),
     /// The kernel refuses.
     #[error("cannot become user {user:?}: {error}; only root can, with CAP_SETUID and CAP_SETGID")]
@@ -64,15 +68,19 @@ impl Account {
             None => own_group,
             Some(group) => match group.parse::<u32>() {
                 Ok(number) => Gid::from_raw(number),
-                Err(_) => Group::from_name(group)
-                    .ok()
-                    .flatten()
-                    .ok_or_else(|| AccountError::NoGroup(group.to_owned()))?
-                    .gid,
+                Err(_) => {
+                    Group::from_name(group)
+                        .ok()
+                        .flatten()
+                        .ok_or_else(|| AccountError::NoGroup(group.to_owned()))?
+                        .gid
+                }
             },
         };
         Ok(Account {
-            name: listed.as_ref().map_or_else(|| user.to_owned(), |user| user.name.clone()),
+            name: listed
+                .as_ref()
+                .map_or_else(|| user.to_owned(), |user| user.name.clone()),
             user: uid,
             group: gid,
             is_listed: listed.is_some(),
@@ -126,6 +134,10 @@ pub(super) fn give_up_root(
         CapSet::Inheritable,
         CapSet::Permitted,
     ] {
+        // What the service manager took away already may not even be taken away again.
+        if caps::read(None, set).is_ok_and(|left| left.is_empty()) {
+            continue;
+        }
         if let Err(error) = caps::clear(None, set) {
             complaints.push(format!("capabilities are not given up: {error}"));
         }

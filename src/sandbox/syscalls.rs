@@ -173,7 +173,9 @@ fn allowed() -> Result<BTreeMap<i64, Vec<seccompiler::SeccompRule>>, seccompiler
         operator: SeccompCmpOp,
         value: u64,
     ) -> Result<SeccompRule, seccompiler::BackendError> {
-        SeccompRule::new(vec![SeccompCondition::new(argument, length, operator, value)?])
+        SeccompRule::new(vec![SeccompCondition::new(
+            argument, length, operator, value,
+        )?])
     }
     let one_of = |argument: u8, values: &[i32]| {
         let values = values.iter();

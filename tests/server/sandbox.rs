@@ -1,10 +1,11 @@
 //! What a running server has given up, seen from outside.
 
 use crate::client::Client;
-use crate::server::{Server, Setup};
+use crate::server::{PATIENCE, Server, Setup};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
 /// The lines of the status of each thread.
@@ -102,7 +103,10 @@ fn the_sandbox_can_be_switched_off_and_rights_are_given_up_all_the_same() {
     let server = Setup::new().set("server", "sandbox = false").start();
     relays(&server);
     let said = sandboxed(&server);
-    assert_eq!((&said["files"], &said["system_calls"]), (&"off".into(), &"off".into()));
+    assert_eq!(
+        (&said["files"], &said["system_calls"]),
+        (&"off".into(), &"off".into())
+    );
     for thread in threads(&server) {
         assert_eq!(thread["CapEff"], "0000000000000000");
         assert_eq!(thread["NoNewPrivs"], "1");
@@ -112,7 +116,9 @@ fn the_sandbox_can_be_switched_off_and_rights_are_given_up_all_the_same() {
 /// A container where root is the only user there is, and not that of the machine.
 #[test]
 fn where_nobody_cannot_be_become_the_server_goes_on_and_says_so() {
-    let possible = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
+    let possible = Command::new("unshare")
+        .args(["--user", "--map-root-user", "true"])
+        .status();
     if !possible.is_ok_and(|status| status.success()) {
         eprintln!("skipped: no user namespaces here");
         return;
@@ -125,4 +131,32 @@ fn where_nobody_cannot_be_become_the_server_goes_on_and_says_so() {
     for thread in threads(&server) {
         assert_eq!(thread["CapEff"], "0000000000000000");
     }
+}
+
+#[test]
+fn the_service_manager_is_told_when_the_server_is_ready_and_when_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Whoever the server becomes may come here.
+    for path in [folder.path(), &path] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let told = || {
+        let mut message = [0; 100];
+        let length = socket.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
+    command.env("NOTIFY_SOCKET", &path);
+    let server = Setup::new().start_as(command);
+    assert_eq!(told().trim(), "READY=1");
+    let (status, log) = server.stop();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(told().trim(), "STOPPING=1");
+    assert!(
+        !log.iter().any(|line| line.contains("cannot be told")),
+        "{log:#?}"
+    );
 }
