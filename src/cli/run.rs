@@ -97,6 +97,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let confinement = confine(&settings)?;
         // No thread was started before, the log's included: what is given up is given up by each thread for itself.
         let _log = telemetry::log::start(&settings.log).map_err(fatal)?;
+        telemetry::panics::tell_the_log();
         let server = bound.start(&shared, clock).map_err(fatal)?;
         let metrics = Metrics::new(server.counters().to_vec(), shared.relays.clone(), clock)
             .map_err(fatal)?;

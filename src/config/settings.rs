@@ -88,22 +88,12 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             workers: None,
+            busy_rest: Duration::from_micros(200),
             software: None,
             redirect: false,
             user: NOBODY.to_owned(),
             group: None,
             sandbox: true,
-        }
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Server {
-            workers: None,
-            busy_rest: Duration::from_micros(200),
-            software: None,
-            redirect: false,
         }
     }
 }

@@ -400,6 +400,17 @@ impl Engine {
         self.advance(now, pending, reply)
     }
 
+    /// Gives back the ports of all allocations in the making.
+    pub(super) fn abandon_pending(&mut self, now: Now) {
+        for (_, pending) in std::mem::take(&mut self.pending) {
+            let openings = pending.opened.into_iter().flatten().chain(pending.current);
+            for opening in openings {
+                // Its socket may have been open for a moment, so the port rests.
+                self.give_back(now, opening.relayed, pending.wish, RelayError::PortInUse);
+            }
+        }
+    }
+
     /// Nobody had the port, so no late packets are to be waited for; but one that another program has rests, as it will
     /// hardly be free at once.
     fn give_back(&self, now: Now, relayed: RelayedAddress, wish: PortWish, error: RelayError) {

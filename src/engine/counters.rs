@@ -312,6 +312,10 @@ pub struct Counters {
     tcp_connections: [Counter; ConnectionOutcome::ALL.len()],
     /// Allocations ended since they scanned.
     pub scanners_ended: Counter,
+    /// How often the worker was started again after a failure.
+    pub worker_restarts: Counter,
+    /// DTLS associations that ended by a panic.
+    pub dtls_panics: Counter,
     /// First requests without credentials: the start of every session, not a failure.
     pub challenges: Counter,
     /// Allocations created.
@@ -365,6 +369,17 @@ impl Counters {
         {
             counter.add(1);
         }
+    }
+
+    /// Counts as closed what was open: after a failure of the worker nothing is, and not all of it could say so.
+    pub fn settle(&self) {
+        let settle =
+            |opened: u64, closed: &Counter| closed.add(opened.saturating_sub(closed.get()));
+        settle(self.allocations_opened.get(), &self.allocations_closed);
+        settle(self.tcp.opened.get(), &self.tcp.closed);
+        settle(self.tls.opened.get(), &self.tls.closed);
+        let handshakes = self.dtls_handshakes.get(DtlsHandshake::Completed as usize);
+        settle(handshakes.map_or(0, Counter::get), &self.dtls_closed);
     }
 
     /// Counts a dropped packet.

@@ -322,6 +322,20 @@ impl Engine {
         }
     }
 
+    /// Ends every allocation, and those in the making, after a failure of the worker.
+    pub fn abandon(&mut self, now: Now) {
+        // Not by the clients: one that was being made may not be known by its client yet.
+        let slots: Vec<Slot> = self
+            .allocations
+            .iter()
+            .map(|(slot, _)| slot as Slot)
+            .collect();
+        for slot in slots {
+            self.close(slot, now.instant, CloseReason::WorkerFailed);
+        }
+        self.abandon_pending(now);
+    }
+
     /// The channel numbers that clients may bind.
     #[must_use]
     pub fn channels(&self) -> ChannelRange {

@@ -403,6 +403,8 @@ pub enum CloseReason {
     Scanning,
     /// The server stopped.
     Shutdown,
+    /// The worker that had it failed, by a mistake in the server.
+    WorkerFailed,
 }
 
 impl CloseReason {
@@ -417,6 +419,7 @@ impl CloseReason {
             CloseReason::Revoked => "revoked",
             CloseReason::Scanning => "scanning",
             CloseReason::Shutdown => "shutdown",
+            CloseReason::WorkerFailed => "worker_failed",
         }
     }
 }

@@ -411,6 +411,22 @@ impl RelayPool {
         }
     }
 
+    /// Gives back all addresses of a worker that were made known as its own.
+    pub fn release_all(&self, worker: WorkerId, now: Instant) {
+        for pool in &self.addresses {
+            for (offset, slot) in pool.owners.iter().enumerate() {
+                let value = slot.load(Ordering::Acquire) & !TCP_FLAG;
+                if value >> 32 == u64::from(worker.0) + 1 {
+                    // An address of the pool has an offset of 16 bits.
+                    self.release(
+                        pool.relayed(self.first_port.wrapping_add(offset as u16)),
+                        now,
+                    );
+                }
+            }
+        }
+    }
+
     /// Whose a relayed transport address of datagrams is, asked in its local or its external form.
     #[must_use]
     #[inline]

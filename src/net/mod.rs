@@ -42,6 +42,7 @@ pub mod descriptors;
 pub mod dtls;
 mod entrance;
 mod icmp;
+mod life;
 mod mailbox;
 mod outbox;
 mod pace;
@@ -60,23 +61,25 @@ pub mod volley;
 mod worker;
 
 use crate::config::{Listener, Transport};
-use crate::engine::{Counters, Engine, Shared, WorkerId};
+use crate::engine::{Counters, Shared, WorkerId};
 use crate::policy::Prefixes;
 use clock::Clock;
 use connection_gate::ConnectionGate;
 use dtls::Dtls;
 use entrance::Entrance;
+use life::Life;
 use socket::Buffers;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tcp_relay::PeerSockets;
 use tls::Tls;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// How stream connections are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,13 +240,14 @@ struct Prepared {
 /// The TCP listeners of one worker, and how many UDP listeners it has.
 struct WorkerSockets {
     udp_count: usize,
-    tcp: Vec<(TcpListener, Entrance)>,
+    tcp: Vec<(TcpListener, Rc<Entrance>)>,
 }
 
 /// A running server.
 pub struct Server {
     threads: Vec<JoinHandle<io::Result<()>>>,
     stop: watch::Sender<bool>,
+    faults: Vec<Arc<Notify>>,
     counters: Vec<Arc<Counters>>,
     listeners: Vec<Listener>,
 }
@@ -350,6 +354,7 @@ impl Bound {
         let mut server = Server {
             threads: Vec::new(),
             stop,
+            faults: Vec::new(),
             counters: Vec::new(),
             listeners: self.listeners,
         };
@@ -358,23 +363,22 @@ impl Bound {
             let Prepared { udp, tcp, mailbox } = prepared;
             let counters = Arc::new(Counters::default());
             server.counters.push(counters.clone());
-            let seed = random_seed()?;
-            let (shared, settings) = (shared.clone(), self.settings.clone());
-            let (connections, stopped) = (connections.clone(), stopped.clone());
+            let fault = Arc::<Notify>::default();
+            server.faults.push(fault.clone());
             let (started, start) = mpsc::channel();
             starts.push(start);
-            let peer_sockets = peer_sockets.clone();
-            let run = move || {
-                let id = WorkerId(number as u32);
-                let engine = Engine::new(id, shared, counters, seed);
-                let sockets = WorkerSockets {
-                    udp_count: udp.len(),
-                    tcp,
-                };
-                let worker =
-                    worker::Worker::new(engine, clock, settings, udp, mailbox, peer_sockets)?;
-                tasks::run(worker, sockets, &connections, started, stopped)
+            let life = Life {
+                id: WorkerId(number as u32),
+                shared: shared.clone(),
+                counters,
+                clock,
+                settings: self.settings.clone(),
+                peer_sockets: peer_sockets.clone(),
+                connections: connections.clone(),
+                stop: stopped.clone(),
+                fault,
             };
+            let run = move || life.live(udp, tcp, mailbox, started);
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(run)
@@ -404,7 +408,15 @@ impl Server {
         &self.counters
     }
 
-    /// Whether all workers still run.
+    /// Makes a worker panic in the middle of things, to see what becomes of the server. Nothing but tests asks for it.
+    #[doc(hidden)]
+    pub fn make_worker_panic(&self, worker: usize) {
+        if let Some(fault) = self.faults.get(worker) {
+            fault.notify_one();
+        }
+    }
+
+    /// Whether all workers still run. One that panicked is started again, and runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())

@@ -13,8 +13,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
-use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local, yield_now};
 
 /// How many batches a busy source may have before the others get a turn.
 const TURNS: usize = 4;
@@ -24,16 +24,26 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 pub(super) type Shared = Rc<RefCell<Worker>>;
 
-/// Runs a worker until it is told to stop, and says when all its tasks wait for what they are to wait for.
+/// How a worker's run ended.
+pub(super) enum End {
+    /// It was told to stop.
+    Stopped,
+    /// One of its tasks panicked, or could not go on.
+    Failed(io::Error),
+}
+
+/// Runs a worker until it is told to stop or fails, and says when all its tasks wait for what they are to wait for. No
+/// task is left behind.
 pub(super) fn run(
-    worker: Worker,
-    sockets: WorkerSockets,
+    worker: &Shared,
+    sockets: &WorkerSockets,
     connections: &Arc<AtomicUsize>,
-    started: mpsc::Sender<()>,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
+    started: &mut Option<mpsc::Sender<()>>,
+    stop: &mut watch::Receiver<bool>,
+    fault: &Arc<Notify>,
+) -> io::Result<End> {
     exact_sleep();
-    let pace = worker.pace();
+    let pace = worker.borrow().pace();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -44,8 +54,8 @@ pub(super) fn run(
         })
         .build()?;
     let tasks = LocalSet::new();
-    let worker: Shared = Rc::new(RefCell::new(worker));
-    worker.borrow_mut().attach(Rc::downgrade(&worker));
+    worker.borrow_mut().attach(Rc::downgrade(worker));
+    let alarm = worker.borrow().alarm();
     let listeners = sockets.udp_count;
     tasks.block_on(&runtime, async {
         // One of them that ends, by a panic or an error of its socket, would leave a server that runs and is deaf.
@@ -56,12 +66,12 @@ pub(super) fn run(
                 serving.spawn_local(serve_listener(worker.clone(), index, watched));
             }
         }
-        for (listener, entrance) in sockets.tcp {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
+        for (listener, entrance) in &sockets.tcp {
+            let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
             serving.spawn_local(accept(
                 worker.clone(),
                 listener,
-                Rc::new(entrance),
+                entrance.clone(),
                 connections.clone(),
             ));
         }
@@ -69,19 +79,26 @@ pub(super) fn run(
         serving.spawn_local(serve_relays(worker.clone(), relays));
         serving.spawn_local(serve_inbox(worker.clone()));
         serving.spawn_local(serve_timer(worker.clone()));
-        // Nobody listens where the start was given up meanwhile, and then `stop` says so.
-        let _ = started.send(());
+        serving.spawn_local(panic_when_told(worker.clone(), fault.clone()));
+        if let Some(started) = started.take() {
+            // Nobody listens where the start was given up meanwhile, and then `stop` says so.
+            let _ = started.send(());
+        }
         let ended = tokio::select! {
             // An error means that the server is gone, which is a reason to stop as well.
             _ = stop.wait_for(|stop| *stop) => None,
             ended = serving.join_next() => ended,
+            () = alarm.sounded() => return Ok(End::Failed(io::Error::other("a connection's task panicked"))),
         };
-        worker.borrow_mut().shut_down();
-        match ended {
-            None => Ok(()),
-            Some(Ok(())) => Err(io::Error::other("a socket can no longer be watched")),
-            Some(Err(error)) => Err(io::Error::other(error)),
-        }
+        Ok(match ended {
+            None => {
+                worker.borrow_mut().shut_down();
+                End::Stopped
+            }
+            Some(Ok(())) => End::Failed(io::Error::other("a socket can no longer be watched")),
+            // Not with the error's own text, which has the panic's message in it.
+            Some(Err(_)) => End::Failed(io::Error::other("a task panicked")),
+        })
     })
 }
 
@@ -92,6 +109,43 @@ fn exact_sleep() {
     #[allow(unsafe_code)]
     unsafe {
         libc::prctl(libc::PR_SET_TIMERSLACK, 1_000 as libc::c_ulong);
+    }
+}
+
+/// Panics in the middle of things when a test says so.
+async fn panic_when_told(worker: Shared, fault: Arc<Notify>) {
+    fault.notified().await;
+    let _worker = worker.borrow_mut();
+    panic!("told to panic");
+}
+
+/// Tells the worker of tasks that panic, of those nobody waits for: their panics may have left it half changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Alarm(Rc<Notify>);
+
+impl Alarm {
+    /// Starts a task that sounds the alarm if it panics.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+        let alarm = self.clone();
+        spawn_local(async move {
+            let _bell = Bell(alarm);
+            task.await;
+        })
+    }
+
+    async fn sounded(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// Part of a task, and so dropped where it panics.
+struct Bell(Alarm);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.0.notify_one();
+        }
     }
 }
 
@@ -162,6 +216,7 @@ async fn accept(
     connections: Arc<AtomicUsize>,
 ) {
     let settings = worker.borrow().settings();
+    let alarm = worker.borrow().alarm();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -188,7 +243,7 @@ async fn accept(
         // Media must not wait for more media (Nagle).
         let _ = stream.set_nodelay(true);
         let (worker, entrance) = (worker.clone(), entrance.clone());
-        spawn_local(async move {
+        alarm.spawn(async move {
             entrance.admit(worker, stream, peer).await;
             drop(place);
         });

@@ -8,7 +8,7 @@
 //! Main types: [`PeerSockets`], [`TcpRelays`].
 
 use super::socket;
-use super::tasks::Shared;
+use super::tasks::{Alarm, Shared};
 use super::worker::Worker;
 use crate::engine::{Connect, ConnectionId, RelayId};
 use crate::policy::Direction;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::AbortHandle;
 
 /// How many bytes of one direction are in hands at one time. More wait in the system, up to its limits, and then at the
 /// sender.
@@ -87,6 +87,7 @@ impl PeerSockets {
 pub(super) struct TcpRelays {
     worker: Weak<RefCell<Worker>>,
     listeners: HashMap<RelayId, AbortHandle>,
+    pub alarm: Alarm,
     pub sockets: Arc<PeerSockets>,
 }
 
@@ -95,6 +96,7 @@ impl TcpRelays {
         TcpRelays {
             worker: Weak::new(),
             listeners: HashMap::new(),
+            alarm: Alarm::default(),
             sockets,
         }
     }
@@ -107,7 +109,9 @@ impl TcpRelays {
     /// Listens at a relayed address.
     pub fn open(&mut self, relay: RelayId, address: SocketAddr) -> io::Result<()> {
         let listener = TcpListener::from_std(socket::tcp_relay(address)?)?;
-        let task = spawn_local(accept(self.worker.clone(), relay, listener));
+        let task = self
+            .alarm
+            .spawn(accept(self.worker.clone(), relay, listener));
         self.listeners.insert(relay, task.abort_handle());
         Ok(())
     }
@@ -123,7 +127,7 @@ impl TcpRelays {
     pub fn connect(&self, connect: Connect) {
         let stop = self.sockets.expect(connect.connection);
         let worker = self.worker.clone();
-        spawn_local(async move {
+        self.alarm.spawn(async move {
             let result = tokio::select! {
                 biased;
                 () = stop.notified() => return,
@@ -181,6 +185,8 @@ pub(super) async fn splice(
     first: Vec<u8>,
     id: ConnectionId,
 ) {
+    // Where the worker fails, this task just stops somewhere below.
+    let _end = EndOfConnection(worker, id);
     let taken = worker.borrow().sockets().take(id);
     let connection = worker.borrow().tcp_connection(id);
     if let (Some((peer, stop)), Some(connection)) = (taken, connection)
@@ -204,7 +210,17 @@ pub(super) async fn splice(
             _ = async { tokio::try_join!(to_peer, to_client) } => {}
         }
     }
-    worker.borrow_mut().connection_ended(id);
+}
+
+/// Ends a connection when it is dropped.
+struct EndOfConnection<'a>(&'a Shared, ConnectionId);
+
+impl Drop for EndOfConnection<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut worker) = self.0.try_borrow_mut() {
+            worker.connection_ended(self.1);
+        }
+    }
 }
 
 /// Passes bytes one way until their end, which is passed on too. `count` says how long to wait before more are read.

@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::receiver::{Receiver, SLOTS};
 use super::relay_set::RelaySet;
 use super::report::Reporter;
+use super::tasks::Alarm;
 use super::tcp_relay::{PeerSockets, TcpRelays};
 use crate::engine::{ClientPath, Engine, FiveTuple, Link, Now, REPLY_LENGTH, RelayId, Transport};
 use connections::Connection;
@@ -114,15 +115,16 @@ impl Worker {
         clock: Clock,
         settings: Arc<NetSettings>,
         listeners: Vec<Listener>,
+        relays: RelaySet,
         (post, inbox): (Post, Inbox),
         peer_sockets: Arc<PeerSockets>,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let pace = Arc::new(Pace::new(settings.rest));
         let dtls = settings
             .dtls
             .clone()
             .map(|dtls| Associations::new(dtls, engine.counters().clone()));
-        Ok(Worker {
+        Worker {
             receiver: Receiver::new(),
             inbox,
             read_buffer: Vec::new(),
@@ -131,7 +133,7 @@ impl Worker {
                 clock,
                 settings,
                 listeners,
-                relays: RelaySet::new()?,
+                relays,
                 pace,
                 tcp: TcpRelays::new(peer_sockets),
                 connections: Slab::new(),
@@ -143,7 +145,25 @@ impl Worker {
                 timer: Rc::default(),
                 armed: None,
             },
-        })
+        }
+    }
+
+    /// Ends what it has, after a failure: its allocations are told of as any others, and nothing is sent any more.
+    pub fn give_up(&mut self) {
+        let now = self.core.clock.now();
+        self.core.outbox = Outbox::new();
+        self.core.engine.abandon(now);
+        self.core.handle_events(self.receiver.memory());
+    }
+
+    /// What outlives it.
+    pub fn into_sockets(self) -> (Vec<Listener>, (Post, Inbox)) {
+        (self.core.listeners, (self.core.post, self.inbox))
+    }
+
+    /// What starts tasks of which the worker learns if they panic.
+    pub fn alarm(&self) -> Alarm {
+        self.core.tcp.alarm.clone()
     }
 
     /// Names the worker itself for tasks that it starts.

@@ -214,8 +214,14 @@ fn allowed() -> Result<BTreeMap<i64, Vec<seccompiler::SeccompRule>>, seccompiler
     let mask = u64::from(namespaces as u32) | libc::CLONE_THREAD as u64;
     let threads = rule(0, Qword, MaskedEq(mask), libc::CLONE_THREAD as u64)?;
     allowed.insert(libc::SYS_clone, vec![threads]);
-    let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
-    allowed.insert(libc::SYS_prctl, one_of(0, &names)?);
+    // Names of threads and of memory, and how exactly a thread sleeps.
+    let options = [
+        libc::PR_SET_NAME,
+        libc::PR_GET_NAME,
+        libc::PR_SET_VMA,
+        libc::PR_SET_TIMERSLACK,
+    ];
+    allowed.insert(libc::SYS_prctl, one_of(0, &options)?);
     let requests = [libc::FIONBIO, libc::FIOCLEX, libc::FIONREAD, libc::TCGETS];
     let requests = requests.map(|request| request as i32);
     allowed.insert(libc::SYS_ioctl, one_of(1, &requests)?);

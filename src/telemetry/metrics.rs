@@ -371,6 +371,18 @@ impl Source {
             [],
             [([], self.workers.len() as u64)],
         );
+        families.counters(
+            "hairpin_worker_restarts_total",
+            "Workers that failed by a mistake in the server and were started again; their allocations ended",
+            [],
+            [([], self.sum(|worker| worker.worker_restarts.get()))],
+        );
+        families.counters(
+            "hairpin_dtls_panics_total",
+            "DTLS associations that ended by a mistake in the server",
+            [],
+            [([], self.sum(|worker| worker.dtls_panics.get()))],
+        );
         families.gauges(
             "hairpin_build_info",
             "The version that runs; always 1",

@@ -1,9 +1,10 @@
 //! What operators see: the log and the metrics.
 //!
 //! Counting itself is the engine's and the workers' work; here their counters are summed when somebody asks.
-//! Main items: [`log::start`], [`Metrics`].
+//! Main items: [`log::start`], [`panics::tell_the_log`], [`Metrics`].
 
 pub mod log;
 mod metrics;
+pub mod panics;
 
 pub use metrics::Metrics;

@@ -576,3 +576,36 @@ fn keys_of_other_kinds_are_refused() {
     );
     assert!(matches!(dtls, Err(DtlsError::Key)));
 }
+
+#[test]
+fn a_panic_in_one_clients_state_machine_ends_that_client_and_no_other() {
+    let rig = Rig::start(SETTINGS);
+    for offer in [Offer::Dtls12, Offer::Dtls13] {
+        let before = rig.panics().0;
+        let mut clients = [0, 1].map(|_| Client::connected(&rig, offer));
+        let [one, other] = &mut clients;
+        Turn::allocate(one);
+        let mut talker = Turn::allocate(other);
+        let allocations = rig.allocations();
+        rig.make_one_panic();
+        one.send(b"something");
+        rig.wait("the end of its allocation", |rig| {
+            rig.allocations() == allocations - 1
+        });
+        assert_eq!(rig.panics(), (before + 1, 0), "{offer:?}");
+        talker.refresh(600);
+        let peer = peer();
+        let to = peer.local_addr().unwrap();
+        talker.permit(to);
+        talker.send(to, b"still here");
+        assert_eq!(read_from(&peer), b"still here");
+        // Newcomers too, whose first handshake may be the one.
+        rig.make_one_panic();
+        let mut unlucky = Client::new(&rig, offer);
+        unlucky.tries(SILENCE, |_| false);
+        rig.wait("the second panic", |rig| rig.panics().0 == before + 2);
+        Client::connected(&rig, offer);
+        talker.refresh(0);
+    }
+    rig.stop();
+}

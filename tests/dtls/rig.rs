@@ -143,6 +143,23 @@ impl Rig {
         self.dtls.associations()
     }
 
+    /// Lets the state machine of the next client that says something panic.
+    pub fn make_one_panic(&self) {
+        self.dtls.make_one_panic();
+    }
+
+    /// How many state machines have panicked, and how many workers.
+    pub fn panics(&self) -> (u64, u64) {
+        let sum = |of: fn(&hairpin::engine::Counters) -> u64| {
+            let counters = self.server().counters().iter();
+            counters.map(|counters| of(counters)).sum()
+        };
+        (
+            sum(|counters| counters.dtls_panics.get()),
+            sum(|counters| counters.worker_restarts.get()),
+        )
+    }
+
     pub fn cookies(&self) -> u64 {
         let counters = self.server().counters().iter();
         counters.map(|counters| counters.dtls_cookies.get()).sum()

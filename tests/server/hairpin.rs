@@ -16,6 +16,12 @@ use std::time::Duration;
 
 /// A server on all of these addresses, and its port.
 fn start(workers: usize, hosts: &[IpAddr]) -> (Server, u16) {
+    let (server, port, _) = start_sharing(workers, hosts);
+    (server, port)
+}
+
+/// The same, and what its workers share.
+pub fn start_sharing(workers: usize, hosts: &[IpAddr]) -> (Server, u16, Shared) {
     let first = free_ports(200);
     let ports = first..=first + 199;
     let rules = Rules::new(
@@ -55,7 +61,7 @@ fn start(workers: usize, hosts: &[IpAddr]) -> (Server, u16) {
         ..NetSettings::new(hosts.iter().flat_map(of_host).collect())
     };
     let server = Server::start(settings, &shared, Clock::start()).unwrap();
-    (server, port)
+    (server, port, shared)
 }
 
 fn opened(server: &Server) -> Vec<u64> {
@@ -64,7 +70,7 @@ fn opened(server: &Server) -> Vec<u64> {
 }
 
 /// A client with an allocation, its relayed address, and the worker it landed on.
-fn allocated(server: &Server, mut client: Client) -> (Client, SocketAddr, usize) {
+pub fn allocated(server: &Server, mut client: Client) -> (Client, SocketAddr, usize) {
     let before = opened(server);
     let relayed = client.allocate();
     let after = opened(server);

@@ -15,6 +15,7 @@ mod bad_input;
 mod batches;
 mod binding;
 mod exhaustion;
+mod failures;
 mod hairpin;
 mod logs;
 mod metrics;

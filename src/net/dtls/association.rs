@@ -8,7 +8,9 @@ use dimpl::crypto::{HashAlgorithm, HmacProvider};
 use dimpl::{Config, CryptoError, Dtls, DtlsCertificate, Error, Output};
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The largest record, and so the most that one poll of the state machine gives.
@@ -63,6 +65,23 @@ pub(super) struct Sinks<'a> {
     pub plain: &'a mut Plain,
     /// Datagrams for the client; none of them leaves where this is `None`.
     pub outbox: Option<&'a mut Outbox>,
+    pub fault: &'a Fault,
+}
+
+/// Makes the state machine panic once, for tests.
+#[derive(Debug, Default)]
+pub(super) struct Fault(AtomicBool);
+
+impl Fault {
+    pub fn arm(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn strike(&self) {
+        if self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed) {
+            panic!("told to panic");
+        }
+    }
 }
 
 /// What a client said, datagram by datagram.
@@ -87,6 +106,27 @@ impl Plain {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let ranges = starts.zip(self.ends.iter().copied());
         ranges.map(|(start, end)| self.bytes.get(start..end).unwrap_or_default())
+    }
+}
+
+/// Why an association cannot go on.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The state machine said so.
+    Failed,
+    /// The state machine panicked.
+    Panicked,
+}
+
+/// Calls the state machine, whose panics end one association and not a worker.
+///
+/// What a panic may leave half changed is the state machine, which is not called again but dropped, and the room it writes
+/// to, which has no meaning before a call has returned. What the client said is forgotten by [`Association::take`]; datagrams
+/// for it are put into the outbox whole, by code of ours.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Broken> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|_| Broken::Failed),
+        Err(_) => Err(Broken::Panicked),
     }
 }
 
@@ -137,14 +177,14 @@ impl Association {
     ///
     /// The state machine makes cookies of its own, and only by that learns that two messages have already passed. So it
     /// is shown the first ClientHello, says what we have said in its place, which is not sent again, and
-    /// then sees the second. `None` where it has no answer, for want of anything in common.
+    /// then sees the second. It fails where it has no answer, for want of anything in common.
     pub fn begin(
         at: Moment,
         origin: Origin<'_>,
         config: Arc<Config>,
         certificate: DtlsCertificate,
         sinks: &mut Sinks<'_>,
-    ) -> Option<(Self, Progress)> {
+    ) -> Result<(Self, Progress), Broken> {
         let Origin {
             arrival,
             place,
@@ -153,10 +193,12 @@ impl Association {
             cookie,
         } = origin;
         let before = hello.record_sequence.saturating_sub(1);
-        let (dtls, offset) = match hello.version {
-            Version::Dtls12 => (Dtls::new_12(config, certificate, at.system), before),
-            Version::Dtls13(_) => (Dtls::new_13(config, certificate, at.system), 0),
-        };
+        let (dtls, offset) = guarded(|| {
+            Ok(match hello.version {
+                Version::Dtls12 => (Dtls::new_12(config, certificate, at.system), before),
+                Version::Dtls13(_) => (Dtls::new_13(config, certificate, at.system), 0),
+            })
+        })?;
         let mut association = Association {
             arrival,
             place,
@@ -173,14 +215,17 @@ impl Association {
                 scratch: &mut *sinks.scratch,
                 plain: &mut *sinks.plain,
                 outbox: None,
+                fault: sinks.fault,
             };
             association.take(at, &handshake_record(before, first), &mut unsent)?;
             let second = handshake_record(hello.record_sequence, hello.message());
             association.take(at, &second, sinks)
         });
-        // What it finds too strange to read it passes over in silence.
-        let progress = progress.ok().filter(|progress| progress.spoke)?;
-        Some((association, progress))
+        match progress? {
+            progress if progress.spoke => Ok((association, progress)),
+            // What it finds too strange to read it passes over in silence.
+            _ => Err(Broken::Failed),
+        }
     }
 
     /// Takes a datagram of this client.
@@ -189,10 +234,17 @@ impl Association {
         at: Moment,
         datagram: &[u8],
         sinks: &mut Sinks<'_>,
-    ) -> Result<Progress, Error> {
-        self.dtls.handle_timeout(at.system)?;
-        self.dtls.handle_packet(datagram)?;
-        self.drain(at, sinks)
+    ) -> Result<Progress, Broken> {
+        let taken = guarded(|| {
+            sinks.fault.strike();
+            self.dtls.handle_timeout(at.system)?;
+            self.dtls.handle_packet(datagram)?;
+            self.drain(at, sinks)
+        });
+        if matches!(taken, Err(Broken::Panicked)) {
+            sinks.plain.clear();
+        }
+        taken
     }
 
     /// Whether a ClientHello is of this very handshake.
@@ -206,21 +258,28 @@ impl Association {
         at: Moment,
         plain: &[u8],
         sinks: &mut Sinks<'_>,
-    ) -> Result<Progress, Error> {
-        self.dtls.send_application_data(plain)?;
-        self.drain(at, sinks)
+    ) -> Result<Progress, Broken> {
+        guarded(|| {
+            self.dtls.send_application_data(plain)?;
+            self.drain(at, sinks)
+        })
     }
 
     /// Does what time has brought.
-    pub fn tick(&mut self, at: Moment, sinks: &mut Sinks<'_>) -> Result<Progress, Error> {
-        self.dtls.handle_timeout(at.system)?;
-        self.drain(at, sinks)
+    pub fn tick(&mut self, at: Moment, sinks: &mut Sinks<'_>) -> Result<Progress, Broken> {
+        guarded(|| {
+            self.dtls.handle_timeout(at.system)?;
+            self.drain(at, sinks)
+        })
     }
 
     /// Tells the client that it is over.
     pub fn close(&mut self, at: Moment, sinks: &mut Sinks<'_>) {
         // A client that does not hear it finds out by itself.
-        let _ = self.dtls.close().and_then(|()| self.drain(at, sinks));
+        let _ = guarded(|| {
+            self.dtls.close()?;
+            self.drain(at, sinks)
+        });
     }
 
     fn drain(&mut self, at: Moment, sinks: &mut Sinks<'_>) -> Result<Progress, Error> {

@@ -22,7 +22,7 @@ pub(super) use table::Associations;
 
 use crate::policy::Prefixes;
 use arc_swap::ArcSwap;
-use association::CookieHmac;
+use association::{CookieHmac, Fault};
 use cookie::CookieKey;
 use dimpl::crypto::{CryptoProvider, aws_lc_rs};
 use dimpl::{Config, DtlsCertificate, Error};
@@ -66,6 +66,7 @@ pub struct Dtls {
     certificate: ArcSwap<DtlsCertificate>,
     cookies: CookieKey,
     gate: Arc<Gate>,
+    fault: Fault,
 }
 
 impl fmt::Debug for Dtls {
@@ -101,6 +102,7 @@ impl Dtls {
             certificate: ArcSwap::from_pointee(checked(certificate, key)?),
             cookies: CookieKey::new(&seed).ok_or(DtlsError::Key)?,
             gate: Arc::new(Gate::new(settings)),
+            fault: Fault::default(),
         })
     }
 
@@ -114,6 +116,13 @@ impl Dtls {
     #[must_use]
     pub fn half_open(&self) -> usize {
         self.gate.half_open()
+    }
+
+    /// Makes the state machine of the next client that says something panic, to see what becomes of the others. Nothing
+    /// but tests asks for it.
+    #[doc(hidden)]
+    pub fn make_one_panic(&self) {
+        self.fault.arm();
     }
 
     /// Shows another certificate from the next handshake on.

@@ -2,14 +2,13 @@
 
 use super::super::outbox::Outbox;
 use super::Dtls;
-use super::association::{Arrival, Association, Moment, Origin, Plain, Progress, Sinks};
+use super::association::{Arrival, Association, Broken, Moment, Origin, Plain, Progress, Sinks};
 use crate::engine::counters::{Counters, DropReason, DtlsHandshake};
 use crate::engine::{FiveTuple, Instant};
 use crate::wire::client_hello::{
     ClientHello, HelloError, Version, fatal_alert, hello_retry_request, hello_verify_request,
     is_client_hello,
 };
-use dimpl::Error;
 use hashbrown::HashTable;
 use slab::Slab;
 use std::cmp::Reverse;
@@ -160,15 +159,20 @@ impl Associations {
             scratch: &mut self.scratch,
             plain: &mut self.plain,
             outbox: Some(&mut *outbox),
+            fault: &self.dtls.fault,
         };
         let certificate = self.dtls.certificate.load().as_ref().clone();
         let config = self.dtls.config.clone();
         let begun = Association::begin(at, origin, config, certificate, &mut sinks);
-        let Some((association, progress)) = begun else {
-            self.counters.dtls_handshake(DtlsHandshake::Failed);
-            let alert = fatal_alert(hello.record_sequence, HANDSHAKE_FAILURE);
-            arrival.send(outbox, &alert);
-            return None;
+        let (association, progress) = match begun {
+            Ok(begun) => begun,
+            Err(broken) => {
+                self.count_panic(&broken);
+                self.counters.dtls_handshake(DtlsHandshake::Failed);
+                let alert = fatal_alert(hello.record_sequence, HANDSHAKE_FAILURE);
+                arrival.send(outbox, &alert);
+                return None;
+            }
         };
         let number = self.slots.insert(association) as u32;
         let hash = self.hasher.hash_one(arrival.tuple);
@@ -290,14 +294,17 @@ impl Associations {
     }
 
     /// Notes what a state machine said.
-    fn went_on(&mut self, at: Moment, number: u32, progress: Result<Progress, Error>) {
+    fn went_on(&mut self, at: Moment, number: u32, progress: Result<Progress, Broken>) {
         let settings = self.dtls.settings;
         let Some(association) = self.slots.get_mut(number as usize) else {
             return;
         };
         let progress = match progress {
             Ok(progress) => progress,
-            Err(_) => return self.ending.push((number, End::Failed)),
+            Err(broken) => {
+                self.count_panic(&broken);
+                return self.ending.push((number, End::Failed));
+            }
         };
         if progress.connected && association.place.is_half_open() {
             association.place.establish();
@@ -316,6 +323,12 @@ impl Associations {
         if association.timer == Instant::default() || next < association.timer {
             association.timer = next;
             self.timers.push(Reverse((next, number)));
+        }
+    }
+
+    fn count_panic(&self, broken: &Broken) {
+        if matches!(broken, Broken::Panicked) {
+            self.counters.dtls_panics.add(1);
         }
     }
 
@@ -358,6 +371,7 @@ impl Associations {
             scratch: &mut self.scratch,
             plain: &mut self.plain,
             outbox: Some(outbox),
+            fault: &self.dtls.fault,
         };
         Some((association, sinks))
     }
