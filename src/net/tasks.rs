@@ -19,6 +19,9 @@ use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local, yield_now};
 /// How many batches a busy source may have before the others get a turn.
 const TURNS: usize = 4;
 
+/// How long reading rests when it fails again and again.
+const READ_REST: Duration = Duration::from_millis(10);
+
 /// How long accepting rests when the system has no descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -164,17 +167,42 @@ fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(watched?)
 }
 
-/// Calls `serve` while the descriptor is readable; it says whether there may be more.
-async fn serve_readable(watched: AsyncFd<OwnedFd>, mut serve: impl FnMut() -> bool) {
+/// What is left after a socket was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing; the system says when there is something.
+    Nothing,
+    /// There may be more.
+    More,
+    /// There may be more, but reading failed.
+    Failed,
+}
+
+impl From<bool> for Left {
+    fn from(more: bool) -> Self {
+        if more { Left::More } else { Left::Nothing }
+    }
+}
+
+/// Calls `serve` while the descriptor is readable.
+///
+/// After an error there may be as much to read as before, and the system only speaks up when more comes; so it is read
+/// again, with a rest where one error follows another.
+async fn serve_readable(watched: AsyncFd<OwnedFd>, mut serve: impl FnMut() -> Left) {
     loop {
         let Ok(mut ready) = watched.readable().await else {
             return;
         };
         let mut turns = 0;
+        let mut has_failed = false;
         loop {
-            if !serve() {
-                ready.clear_ready();
-                break;
+            match serve() {
+                Left::Nothing => {
+                    ready.clear_ready();
+                    break;
+                }
+                Left::Failed if has_failed => tokio::time::sleep(READ_REST).await,
+                left => has_failed = left == Left::Failed,
             }
             turns += 1;
             if turns == TURNS {
@@ -267,5 +295,70 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use std::cell::Cell;
+    use std::net::UdpSocket;
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let limited = async {
+            let limit = Duration::from_secs(10);
+            tokio::time::timeout(limit, test).await.unwrap();
+        };
+        LocalSet::new().block_on(&runtime, limited);
+    }
+
+    #[test]
+    fn what_waits_behind_an_error_is_read_without_waiting_for_more() {
+        run(async {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+                .send_to(b"one", socket.local_addr().unwrap())
+                .unwrap();
+            let watched = watch(socket.as_fd().try_clone_to_owned().unwrap()).unwrap();
+            let calls = Cell::new(0);
+            let read = Notify::new();
+            let serve = || {
+                calls.set(calls.get() + 1);
+                if calls.get() <= 3 {
+                    return Left::Failed;
+                }
+                let is_read = socket.recv(&mut [0; 10]).is_ok();
+                if is_read {
+                    read.notify_one();
+                }
+                is_read.into()
+            };
+            tokio::select! {
+                () = serve_readable(watched, serve) => {}
+                () = read.notified() => {}
+            }
+            assert!(calls.get() > 3);
+        });
+    }
+
+    #[test]
+    fn a_task_that_panics_sounds_the_alarm_and_one_that_ends_does_not() {
+        run(async {
+            let alarm = Alarm::default();
+            alarm.spawn(async {}).await.unwrap();
+            let sounded = alarm.sounded();
+            let none = tokio::time::timeout(Duration::from_millis(20), sounded).await;
+            assert!(none.is_err());
+            let task = alarm.spawn(async { panic!("told to panic") });
+            alarm.sounded().await;
+            assert!(task.await.is_err());
+        });
     }
 }

@@ -18,7 +18,7 @@ use super::pace::Pace;
 use super::receiver::{Receiver, SLOTS};
 use super::relay_set::RelaySet;
 use super::report::Reporter;
-use super::tasks::Alarm;
+use super::tasks::{Alarm, Left};
 use super::tcp_relay::{PeerSockets, TcpRelays};
 use crate::engine::{ClientPath, Engine, FiveTuple, Link, Now, REPLY_LENGTH, RelayId, Transport};
 use connections::Connection;
@@ -222,19 +222,19 @@ impl Worker {
         self.core.finish(self.receiver.memory());
     }
 
-    /// Reads a batch from a listener; whether there may be more.
-    pub fn serve_listener(&mut self, index: usize) -> bool {
+    /// Reads a batch from a listener.
+    pub fn serve_listener(&mut self, index: usize) -> Left {
         let Worker { receiver, core, .. } = self;
         receiver.clear();
         let Some(listener) = core.listeners.get(index) else {
-            return false;
+            return Left::Nothing;
         };
         let (address, is_dtls) = (listener.address, listener.is_dtls);
         let more = match receiver.receive(&listener.socket, SLOTS) {
             Ok(more) => more,
             Err(error) => {
                 core.reporter.receive_failed("listener", &error);
-                return error.kind() == io::ErrorKind::Interrupted;
+                return Left::Failed;
             }
         };
         core.pace
@@ -270,17 +270,17 @@ impl Worker {
             }
         }
         core.finish(memory);
-        more
+        more.into()
     }
 
-    /// Reads from the relays that have something; whether there may be more.
-    pub fn serve_relays(&mut self) -> bool {
+    /// Reads from the relays that have something.
+    pub fn serve_relays(&mut self) -> Left {
         let Worker { receiver, core, .. } = self;
         let (ready, is_full) = match core.relays.poll() {
             Ok(ready) => ready,
             Err(error) => {
                 core.reporter.receive_failed("relay set", &error);
-                return error.kind() == io::ErrorKind::Interrupted;
+                return Left::Failed;
             }
         };
         receiver.clear();
@@ -323,7 +323,7 @@ impl Worker {
             }
         }
         core.finish(receiver.memory());
-        is_full || core.relays.has_left()
+        (is_full || core.relays.has_left()).into()
     }
 
     /// Takes what other workers sent; whether there was anything.
