@@ -222,7 +222,13 @@ fn allowed() -> Result<BTreeMap<i64, Vec<seccompiler::SeccompRule>>, seccompiler
         libc::PR_SET_TIMERSLACK,
     ];
     allowed.insert(libc::SYS_prctl, one_of(0, &options)?);
-    let requests = [libc::FIONBIO, libc::FIOCLEX, libc::FIONREAD, libc::TCGETS];
+    let requests = [
+        libc::FIONBIO,
+        libc::FIOCLEX,
+        libc::FIONREAD,
+        libc::TCGETS,
+        libc::TIOCGWINSZ,
+    ];
     let requests = requests.map(|request| request as i32);
     allowed.insert(libc::SYS_ioctl, one_of(1, &requests)?);
     // Limits are read, of this process.

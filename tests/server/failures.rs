@@ -104,7 +104,8 @@ fn a_worker_that_panics_again_and_again_is_there_each_time() {
     let (server, port, shared) = start_sharing(1, &[V4]);
     let address = SocketAddr::new(V4, port);
     for round in 1..=5 {
-        for mut client in [Client::udp(address), Client::tcp(address)] {
+        let mut clients = [Client::udp(address), Client::tcp(address)];
+        for client in &mut clients {
             client.allocate();
         }
         assert_eq!(alive(&server.counters()[0]), 2, "{round}");
