@@ -279,6 +279,11 @@ impl Client {
         self.request_once(method, &fill)
     }
 
+    /// Whether it was never challenged.
+    pub fn nonce_is_empty(&self) -> bool {
+        self.nonce.is_empty()
+    }
+
     pub fn try_allocate(&mut self, family: Family) -> Response {
         self.request(Method::ALLOCATE, |writer| {
             writer

@@ -16,6 +16,7 @@ mod batches;
 mod binding;
 mod exhaustion;
 mod failures;
+mod faults;
 mod hairpin;
 mod logs;
 mod metrics;
