@@ -45,6 +45,8 @@ pub(super) struct Pending {
     lease: Lease,
     /// What the port counts under that is to be held beside an even one.
     held: Option<Lease>,
+    /// Who may have it.
+    reservation_owner: Arc<str>,
     /// The families that are still to be opened, first one last.
     families: Families,
     /// What is opened already.
@@ -256,7 +258,8 @@ impl Engine {
                 (lease, held, None)
             }
             WantedRelay::Reserved(token) => {
-                let redeemed = self.shared.relays.redeem(token, &request.user, now.instant);
+                let owner = request.reservation_owner();
+                let redeemed = self.shared.relays.redeem(token, owner, now.instant);
                 let Ok((relayed, lease)) = redeemed else {
                     self.counters.refused(RefusalReason::NoPort);
                     return Err(ErrorCode::InsufficientCapacity);
@@ -286,6 +289,7 @@ impl Engine {
             wish,
             lease,
             held,
+            reservation_owner: request.reservation_owner().clone(),
             families,
             opened: [None; 2],
             missing: None,
@@ -433,7 +437,7 @@ impl Engine {
         let reservation = pending.held.map(|held| {
             self.shared.relays.reserve_next(
                 first.relayed,
-                &pending.user,
+                &pending.reservation_owner,
                 held,
                 now_instant,
                 &mut self.rng,

@@ -76,6 +76,15 @@ impl<'m> Authorized<'m> {
             redirected: false,
         }
     }
+
+    /// Under which name a port is held. The id of a token's key is everybody's who has a token of that server.
+    pub fn reservation_owner(&self) -> &Arc<str> {
+        if self.token_ends.is_some() {
+            &self.quota_name
+        } else {
+            &self.user
+        }
+    }
 }
 
 /// Why a request is not authenticated, as the client is told.

@@ -298,10 +298,7 @@ impl Engine {
                 self.close_expired(slot, now);
                 continue;
             }
-            let over = allocation.relays.iter().find(|relay| relay.expires <= now);
-            if let Some(family) = over.map(|relay| Family::of(&relay.address.local)) {
-                self.close_relay(slot, family, now);
-            }
+            self.end_overdue_relay(slot, now);
             self.end_overdue_connections(clocks, slot);
             let Some(allocation) = self.allocations.get_mut(slot as usize) else {
                 continue;
@@ -399,8 +396,8 @@ impl Engine {
             .copied()
     }
 
-    /// The allocation of a 5-tuple, if it is not over. One that is over is closed on the spot, so that a late
-    /// timer changes nothing.
+    /// The allocation of a 5-tuple, if it is not over. One that is over is closed on the spot, and so is one of its two
+    /// relays, so that a late timer changes nothing.
     fn find_live(&mut self, tuple: &FiveTuple, now: Instant) -> Option<Slot> {
         let slot = self.find(tuple)?;
         let expires = self.allocations.get(slot as usize)?.relays.expires();
@@ -408,7 +405,20 @@ impl Engine {
             self.close_expired(slot, now);
             return None;
         }
+        self.end_overdue_relay(slot, now);
         Some(slot)
+    }
+
+    /// Ends the relay of an allocation whose other one lives on.
+    fn end_overdue_relay(&mut self, slot: Slot, now: Instant) {
+        let over = self.allocations.get(slot as usize).and_then(|allocation| {
+            let mut relays = allocation.relays.iter();
+            let over = relays.find(|relay| relay.expires <= now)?;
+            Some(Family::of(&over.address.local))
+        });
+        if let Some(family) = over {
+            self.close_relay(slot, family, now);
+        }
     }
 
     /// Puts the timer of an allocation where its next deadline is, if that came nearer.

@@ -31,6 +31,7 @@ mod hairpin;
 mod headers;
 mod icmp;
 mod integrity;
+mod isolation;
 mod mobility;
 mod mobility_races;
 mod model;

@@ -26,7 +26,7 @@ fn key(id: &str, algorithm: TokenAlgorithm, secret: &[u8]) -> TokenKey {
     }
 }
 
-fn setup() -> Setup {
+pub fn setup() -> Setup {
     Setup {
         third_party: ThirdPartySettings {
             server_name: SERVER_NAME.into(),
@@ -52,14 +52,14 @@ fn cipher(id: &str) -> TokenCipher {
 }
 
 /// What an authorization server gives a client: the id, the `mac_key` and the token.
-struct Grant {
+pub struct Grant {
     id: &'static str,
     mac_key: [u8; 20],
     token: Vec<u8>,
 }
 
 impl Grant {
-    fn new(id: &'static str, number: u8, unix_made: u64, lifetime: u32) -> Self {
+    pub fn new(id: &'static str, number: u8, unix_made: u64, lifetime: u32) -> Self {
         let mac_key = [number; 20];
         let token = AccessToken::new(&mac_key, unix_made, lifetime).unwrap();
         Grant {
@@ -70,23 +70,23 @@ impl Grant {
     }
 
     /// The client goes by this grant from here on.
-    fn give(&self, client: &mut Client) {
+    pub fn give(&self, client: &mut Client) {
         client.login.user = self.id.into();
         client.login.mac_key = Key::from_bytes(&self.mac_key);
     }
 
-    fn client(&self, world: &World, host: u8) -> Client {
+    pub fn client(&self, world: &World, host: u8) -> Client {
         let mut client = world.client(host);
         self.give(&mut client);
         client
     }
 
-    fn shown(&self, ask: Ask) -> Ask {
+    pub fn shown(&self, ask: Ask) -> Ask {
         ask.raw(AttributeType::ACCESS_TOKEN, &self.token)
     }
 }
 
-fn grant(number: u8) -> Grant {
+pub fn grant(number: u8) -> Grant {
     Grant::new("north", number, UNIX_START, 3600)
 }
 
