@@ -20,7 +20,7 @@ impl World {
         let mut bytes = to_client.header.as_bytes().to_vec();
         bytes.extend_from_slice(&data);
         bytes.resize(bytes.len() + usize::from(to_client.padding), 0);
-        self.transcript.push_str(&format!("{bytes:02x?}\n"));
+        self.note(|| format!("{bytes:02x?}"));
         let live = &self.live[&to_client.tuple];
         assert_eq!(live.worker, worker);
         let (channel, from) = match Message::parse(&bytes) {
@@ -72,11 +72,16 @@ impl World {
         let Some(live) = self.live.get_mut(&path.tuple) else {
             return;
         };
-        let granted = [Method::CREATE_PERMISSION, Method::CHANNEL_BIND].contains(&request.method());
-        for attribute in request.attributes().filter(|_| granted) {
-            if attribute.kind != AttributeType::XOR_PEER_ADDRESS {
-                continue;
-            }
+        // A channel is bound to the first peer that is named.
+        let granted = match request.method() {
+            Method::CREATE_PERMISSION => usize::MAX,
+            Method::CHANNEL_BIND => 1,
+            _ => 0,
+        };
+        let peers = request
+            .attributes()
+            .filter(|attribute| attribute.kind == AttributeType::XOR_PEER_ADDRESS);
+        for attribute in peers.take(granted) {
             let peer = attribute.xor_address(request.transaction()).unwrap();
             let until = now + u64::from(PERMISSION_LIFETIME) * 1000;
             live.permissions.insert(peer.ip(), until);
@@ -90,7 +95,7 @@ impl World {
 
     pub fn drain(&mut self, worker: usize) {
         while let Some(event) = self.engines[worker].next_event() {
-            self.transcript.push_str(&format!("{event:?}\n"));
+            self.note(|| format!("{event:?}"));
             match event {
                 Event::CloseRelay(relay) => {
                     let socket = self.sockets.remove(&(worker, relay)).expect("it was open");

@@ -302,7 +302,13 @@ impl Client {
     }
 
     pub fn build(&self, ask: &Ask, transaction: TransactionId, sign: bool) -> Vec<u8> {
-        let mut buffer = vec![0; 70_000];
+        let room = |part: &Part| match part {
+            Part::Raw(_, value) => value.len() + 8,
+            Part::Xor(..) => 24,
+        };
+        let parts = ask.parts.iter().chain(&ask.behind).map(room);
+        let credentials = self.login.user.len() + self.login.realm.len() + self.nonce.len();
+        let mut buffer = vec![0; 200 + credentials + parts.sum::<usize>()];
         let kind = MessageType::new(ask.method, ask.class);
         let mut writer = Writer::new(&mut buffer, kind, transaction);
         let put = |writer: &mut Writer<'_>, parts: &[Part]| {

@@ -52,6 +52,7 @@ pub struct Setup {
     pub has_v4: bool,
     pub has_v6: bool,
     pub deny: Vec<&'static str>,
+    pub nat64_prefixes: Vec<&'static str>,
     pub secrets: Vec<&'static str>,
     pub third_party: ThirdPartySettings,
     pub tcp: TcpRules,
@@ -81,6 +82,7 @@ impl Default for Setup {
             has_v4: true,
             has_v6: true,
             deny: Vec::new(),
+            nat64_prefixes: Vec::new(),
             secrets: vec![SECRET],
             third_party: ThirdPartySettings::default(),
             tcp: TcpRules::default(),
@@ -134,6 +136,11 @@ impl Setup {
             discovery: Discovery::default(),
             filter: PeerFilter::new(PeerRules {
                 deny: self.deny.iter().map(|net| net.parse().unwrap()).collect(),
+                nat64_prefixes: self
+                    .nat64_prefixes
+                    .iter()
+                    .map(|net| net.parse().unwrap())
+                    .collect(),
                 own_addresses: own.into_iter().chain(relays).collect(),
                 own_sockets: vec![address("0.0.0.0:3478"), address("[::]:3478")],
                 relay_addresses: relays.to_vec(),

@@ -89,7 +89,11 @@ pub fn connected(world: &mut World, client: &mut Client, peer: SocketAddr) -> Co
 }
 
 /// A peer connects to a relayed address.
-fn peer_connects(world: &mut World, from: SocketAddr, relayed: SocketAddr) -> Option<ConnectionId> {
+pub fn peer_connects(
+    world: &mut World,
+    from: SocketAddr,
+    relayed: SocketAddr,
+) -> Option<ConnectionId> {
     let (worker, relay) = world
         .sockets
         .iter()

@@ -88,6 +88,8 @@ pub struct World {
     pub no_sockets: bool,
     /// Everything that came out of the engines, to be compared with another run.
     pub transcript: String,
+    /// Whether there is a transcript: it costs more than all the rest.
+    pub keeps_transcript: bool,
     pub traffic: [u64; 4],
 }
 
@@ -142,6 +144,7 @@ impl World {
             ports_in_use: BTreeSet::new(),
             no_sockets: false,
             transcript: String::new(),
+            keeps_transcript: true,
             traffic: [0; 4],
         }
     }
@@ -338,6 +341,7 @@ impl World {
         assert_eq!(self.shared.quotas.in_use(), 0);
         assert_eq!(self.shared.quotas.holders(), (0, 0));
         assert_eq!(self.shared.mobile.count(), 0);
+        assert_eq!(self.shared.connections.count(), 0);
         assert!(self.live.is_empty() && self.sockets.is_empty() && self.routes.is_empty());
         for engine in &self.engines {
             assert_eq!(engine.next_deadline(), None);
@@ -357,12 +361,12 @@ impl World {
     ) -> Option<Reply> {
         loop {
             self.drain(worker);
-            self.transcript.push_str(&format!("{outcome:?}\n"));
+            self.note(|| format!("{outcome:?}"));
             match outcome {
                 Outcome::Nothing => return None,
                 Outcome::Reply(length) => {
                     reply.truncate(length);
-                    self.transcript.push_str(&format!("{reply:02x?}\n"));
+                    self.note(|| format!("{reply:02x?}"));
                     return Some(Reply(reply));
                 }
                 Outcome::OpenRelay(open) => {
@@ -423,7 +427,7 @@ impl World {
 
     fn finish_delivery(&mut self, worker: usize, input: &[u8], outcome: Outcome) -> Option<Reply> {
         self.drain(worker);
-        self.transcript.push_str(&format!("{outcome:?}\n"));
+        self.note(|| format!("{outcome:?}"));
         match outcome {
             Outcome::Nothing => {}
             Outcome::ToClient(to_client) => {
@@ -434,6 +438,14 @@ impl World {
             other => panic!("a delivery ended as {other:?}"),
         }
         None
+    }
+
+    /// Adds a line to the transcript.
+    pub fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.keeps_transcript {
+            self.transcript.push_str(&line());
+            self.transcript.push('\n');
+        }
     }
 
     fn count(&mut self, at: usize, bytes: usize) {
