@@ -11,6 +11,10 @@ mod access_token;
 mod channel_data;
 #[path = "../fuzz/bodies/client_hello.rs"]
 mod client_hello;
+#[path = "../fuzz/bodies/codec.rs"]
+mod codec;
+#[path = "../fuzz/bodies/engine.rs"]
+mod engine;
 #[path = "../fuzz/bodies/message.rs"]
 mod message;
 #[path = "../fuzz/bodies/mobility_ticket.rs"]
@@ -19,6 +23,27 @@ mod mobility_ticket;
 mod proxy_protocol;
 #[path = "../fuzz/bodies/stream_framing.rs"]
 mod stream_framing;
+
+// The differences known between the codec and another one.
+#[path = "wire_oracle/comparison.rs"]
+mod comparison;
+
+// The simulated network that the engine's target runs in.
+#[allow(dead_code)]
+#[path = "engine/checks.rs"]
+mod checks;
+#[allow(dead_code)]
+#[path = "engine/client.rs"]
+mod client;
+#[allow(dead_code)]
+#[path = "engine/registry.rs"]
+mod registry;
+#[allow(dead_code)]
+#[path = "engine/setup.rs"]
+mod setup;
+#[allow(dead_code, unused_imports)]
+#[path = "engine/world.rs"]
+mod world;
 
 use std::path::{Path, PathBuf};
 
@@ -50,6 +75,16 @@ fn the_corpus_of_the_message_target_holds() {
 #[test]
 fn the_corpus_of_the_channel_data_target_holds() {
     replay("channel_data", channel_data::check);
+}
+
+#[test]
+fn the_corpus_of_the_codec_target_holds() {
+    replay("codec", codec::check);
+}
+
+#[test]
+fn the_corpus_of_the_engine_target_holds() {
+    replay("engine", engine::check);
 }
 
 #[test]

@@ -212,6 +212,7 @@ impl World {
             opened.client.tuple,
             Live {
                 worker,
+                user: opened.user,
                 relays,
                 relayed,
                 permissions: HashMap::new(),

@@ -126,6 +126,7 @@ fn x_sec_02_a_5_tuple_that_is_used_again_inherits_nothing() {
     world.advance(5);
     assert_eq!(bob.allocated(&mut world), relayed);
     assert_eq!(bob.path.tuple, alice.path.tuple);
+    assert_eq!(&*world.live[&alice.path.tuple].user, "bob");
     // Neither the former client's channel nor its peers, and its requests are another user's.
     pushes(&mut world, &mut alice);
     assert_eq!(world.take_sent(), []);

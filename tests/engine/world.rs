@@ -25,6 +25,8 @@ use std::time::Duration;
 /// An allocation as the world knows it.
 pub struct Live {
     pub worker: usize,
+    /// Whose it was when it was made.
+    pub user: Arc<str>,
     /// The relays that are open.
     pub relays: Vec<(RelayId, RelayedAddress)>,
     /// The first address it was given.
