@@ -86,6 +86,10 @@ def first_in_line():
         pass
 
 
+class Failed(Exception):
+    """A server that does not start, or a load that does not run."""
+
+
 class Server:
     """A server on the server's core, with four relay addresses of its own: ports that were just released are not used again at once."""
 
@@ -152,7 +156,7 @@ class Server:
                     return time.monotonic() - self.started
                 except OSError:
                     time.sleep(0.001)
-        raise SystemExit(f"{self.kind} does not start: {self.process.args}")
+        raise Failed(f"{self.kind} does not start: {self.process.args}")
 
     def wait_until_idle(self):
         """Lets what a server does behind its first answer pass."""
@@ -206,7 +210,7 @@ def load(server, transport, arguments, args, folder, seconds=None):
         preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CORE}),
     )
     if done.returncode != 0:
-        raise SystemExit(f"{server.kind}: {' '.join(command)}\n{done.stderr}")
+        raise Failed(f"{server.kind}: {' '.join(command)}\n{done.stderr}")
     report = json.loads(done.stdout)
     report["kind"] = server.kind
     if args.json:
@@ -344,7 +348,7 @@ def delivery_bars(found):
     return rows
 
 
-def idle_row(args, folder):
+def idle_rows(args, folder):
     """What idle allocations add to the cost of the busy ones."""
     found = {}
     for number, kind in enumerate(("hairpin", "coturn")):
@@ -360,13 +364,14 @@ def idle_row(args, folder):
                 print(f"  idle {kind}: {cost(alone):.2f} us, {cost(beside):.2f} us", file=sys.stderr)
         finally:
             server.stop()
-    return [
+    row = [
         f"CPU a packet beside {many():,} idle allocations, ratio to without",
         spread(found["hairpin"]),
         spread(found["coturn"]),
         "at most 1.20",
         verdict(median(found["hairpin"]), 1.2),
     ]
+    return [row]
 
 
 def hold_rows(args, folder):
@@ -434,22 +439,31 @@ def main():
     folder = tempfile.mkdtemp(prefix="hairpin-compare-")
     try:
         certificate(folder)
-        found = {name: alternate(name, args, folder) for name in ROWS if name in args.only}
+        found, failed = {}, []
+        for name in (name for name in ROWS if name in args.only):
+            try:
+                found[name] = alternate(name, args, folder)
+            except Failed as error:
+                failed.append(error)
         rows = delivery_bars(found)
-        if "idle" in args.only:
-            rows.append(idle_row(args, folder))
-        if "hold" in args.only:
-            rows += hold_rows(args, folder)
-        if "start" in args.only:
-            rows += start_rows(args, folder)
+        for name, extra in (("idle", idle_rows), ("hold", hold_rows), ("start", start_rows)):
+            if name in args.only:
+                try:
+                    rows += extra(args, folder)
+                except Failed as error:
+                    failed.append(error)
         machine(args)
         if found:
             costs_table(found)
         beside_table(rows)
         if found:
             delivery_table(found)
+        for error in failed:
+            print(f"failed: {error}", file=sys.stderr)
+        sys.exit(bool(failed))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
