@@ -75,6 +75,7 @@ fn setup(denies: bool) -> Setup {
         limits: Limits {
             total: 14,
             per_user: 5,
+            resting_per_user: 0,
             per_source: 0,
         },
         max_permissions: 5,

@@ -123,6 +123,8 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let mut world = World::with(Setup {
+            // Whoever tries a thousand addresses is slowed, and this is about the addresses.
+            new_peers_per_second: 0,
             nat64_prefixes: vec![
                 "2a00:1::/32",
                 "2a00:2:100::/40",

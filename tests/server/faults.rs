@@ -134,8 +134,9 @@ fn a_full_queue_of_the_interface_loses_packets_and_nothing_else() {
             let server = setup().start();
             let mut client = call(&server, &peer);
             client.bind_channel(0x4001, "10.9.0.77:7".parse().unwrap());
-            for _ in 0..100 {
-                client.send_channel(0x4001, &[1; 1000]);
+            // Each longer than the last, so that none share a send: of those the queue would take a part.
+            for length in 900..1000 {
+                client.send_channel(0x4001, &vec![1; length]);
             }
             talks(&mut client, &peer);
             assert_eq!(client.refresh(600).code, None);

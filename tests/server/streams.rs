@@ -372,9 +372,9 @@ fn a_client_beyond_its_bandwidth_is_read_later_and_loses_nothing() {
     for number in 0..250 {
         assert_eq!(receive_from(&peer).0, [number; 1000]);
     }
-    // 250,000 bytes at 100,000 a second.
+    // 250,000 bytes at 100,000 a second, but for the burst and for what one or two reads bring at once.
     assert!(
-        since.elapsed() > Duration::from_millis(1800),
+        since.elapsed() > Duration::from_millis(1200),
         "{:?}",
         since.elapsed()
     );
