@@ -137,7 +137,7 @@ fn clients_with_an_allocation_are_served_while_their_own_network_is_flooded() {
 }
 
 #[test]
-fn a_credential_that_is_wrong_is_a_stranger_s() {
+fn s_auth_25_a_credential_that_is_wrong_is_a_stranger_s() {
     let mut world = World::new();
     let mut client = at("51.0.0.9:7000".parse().unwrap());
     client.get_nonce(&mut world);
@@ -182,7 +182,7 @@ fn service_is_normal_a_second_after_a_flood() {
 }
 
 #[test]
-fn the_limits_are_settings_and_can_be_off() {
+fn s_bind_06_the_limits_are_settings_and_can_be_off() {
     let mut off = world(StrangerLimits {
         burst: 0,
         total: 0,

@@ -142,7 +142,7 @@ fn s_tcp_03_x_cve_09_lengths_at_the_limit_do_not_wrap() {
 }
 
 #[test]
-fn a_frame_that_does_not_come_to_its_end_and_silence_end_a_connection() {
+fn s_tcp_09_a_frame_that_does_not_come_to_its_end_and_silence_end_a_connection() {
     let server = Setup::new().set("tcp", "auth_timeout = \"1s\"").start();
     let mut used = Client::tcp(server.address());
     used.allocate();
@@ -167,7 +167,7 @@ fn a_frame_that_does_not_come_to_its_end_and_silence_end_a_connection() {
 }
 
 #[test]
-fn a_stranger_keeps_no_connection_by_talking() {
+fn s_tcp_09_a_stranger_keeps_no_connection_by_talking() {
     let server = Setup::new().set("tcp", "auth_timeout = \"1s\"").start();
     let mut used = Client::tcp(server.address());
     used.allocate();
