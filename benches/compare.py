@@ -122,7 +122,10 @@ class Server:
         text += f'[auth]\nrealm = "{REALM}"\n'
         text += f'[[auth.user]]\nname = "{USER}"\npassword = "{PASSWORD}"\n'
         text += '[peers]\nallow = ["127.0.0.0/8"]\n'
-        text += "[limits]\nallocations_per_user = 0\nallocations_per_source = 0\n"
+        # One user from one network is all there is; coturn bounds neither unless it is told to.
+        text += "[limits]\nallocations_per_user = 0\nallocations_per_source = 0\nquarantine_per_user = 100\n"
+        text += "new_peers_per_second = 0\n"
+        text += '[strangers]\nanswers_burst = "0B"\nanswers_total = "0B"\n'
         text += '[log]\nlevel = "error"\n[metrics]\naddress = ""\n'
         path = os.path.join(folder, "hairpin.toml")
         with open(path, "w") as file:
