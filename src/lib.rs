@@ -11,6 +11,7 @@
 //! - [`config`]: TOML to typed, checked settings.
 //! - [`sandbox`]: what the process gives up once its sockets are open.
 //! - [`telemetry`]: the log and the metrics.
+//! - [`service`]: a running server with its settings.
 //! - [`admin`]: HTTP for operators.
 //! - [`cli`]: one file a subcommand.
 //!
@@ -28,5 +29,6 @@ pub mod engine;
 pub mod net;
 pub mod policy;
 pub mod sandbox;
+pub mod service;
 pub mod telemetry;
 pub mod wire;

@@ -14,6 +14,7 @@ use super::ice_servers::all_urls;
 use crate::auth::Credential;
 use crate::config::{Certificate, Discovery, Listener, Loaded, Settings};
 use crate::net::addresses::{self, RelayAddress};
+use crate::service::assembly;
 use crate::wire::PasswordAlgorithm;
 
 /// What `hairpin check` is given.
@@ -169,7 +170,7 @@ fn show_relay(relay: &RelayAddress, settings: &Settings) -> String {
 
 /// What clients of RFC 8489 are offered.
 fn offered(settings: &Settings) -> String {
-    let Ok(authenticator) = super::run::authenticator(settings) else {
+    let Ok(authenticator) = assembly::authenticator(settings) else {
         return "none".to_owned();
     };
     let offer = authenticator.offer();

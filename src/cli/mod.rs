@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{ConfigError, Loaded};
+use crate::service::CannotServe;
 
 /// STUN and TURN server: tells WebRTC clients their public address and relays their media
 #[derive(Parser)]
@@ -129,6 +130,12 @@ impl From<ConfigError> for Failure {
             reports: error.reports(),
             status,
         }
+    }
+}
+
+impl From<CannotServe> for Failure {
+    fn from(error: CannotServe) -> Self {
+        Self::new(error.to_string())
     }
 }
 

@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, run};
+use super::Failure;
 use crate::config::Settings;
 use crate::net::addresses;
 use crate::policy::{PeerFilter, Reason, Verdict};
+use crate::service::assembly;
 
 /// The exit status for a peer that is denied.
 const DENIED: u8 = 3;
@@ -85,7 +86,7 @@ pub(super) fn main(args: &PolicyArgs) -> Result<ExitCode, Failure> {
     };
     let relays = addresses::relays(&settings.relay)
         .map_err(|error| Failure::new(format!("relay addresses: {error}")))?;
-    let filter = run::filter(&settings, &relays);
+    let filter = assembly::filter(&settings, &relays);
     let mut decisions = vec![judge(&filter, args.peer)];
     if let Some(port) = args.peer.port
         && settings.tcp_relay.enabled
@@ -158,7 +159,7 @@ fn judge(filter: &PeerFilter, peer: Peer) -> Decision {
 }
 
 fn of_user(settings: &Settings, user: &str) -> Result<Decision, Failure> {
-    let authenticator = run::authenticator(settings)?;
+    let authenticator = assembly::authenticator(settings)?;
     let part = user.split_once(':').map(|(_, part)| part);
     let revoked = authenticator.is_revoked(user, part);
     Ok(Decision {

@@ -205,6 +205,10 @@ impl Engine {
         if let Some(elsewhere) = self.redirect(now, client, request, reply) {
             return elsewhere;
         }
+        if self.rules().draining {
+            self.counters.refused(RefusalReason::Draining);
+            return self.fail(&request.asked, ErrorCode::InsufficientCapacity, reply);
+        }
         match self.begin(now, client, request) {
             Ok(pending) => self.advance(now, pending, reply),
             Err(code) => self.fail_with(&request.asked, code, reply, |writer| {

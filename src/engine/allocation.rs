@@ -64,6 +64,10 @@ impl Permissions {
         }
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, &Permission)> {
+        self.0.iter().map(|(peer, permission)| (*peer, permission))
+    }
+
     fn contains(&self, peer: IpAddr) -> bool {
         self.0.binary_search_by(|(ip, _)| ip.cmp(&peer)).is_ok()
     }
@@ -127,6 +131,10 @@ impl Channels {
         let place = self.by_peer.binary_search_by(|(p, _)| p.cmp(&peer)).ok()?;
         let (_, number) = self.by_peer.get(place)?;
         self.by_number(*number)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Channel> {
+        self.by_number.iter()
     }
 
     fn insert(&mut self, channel: Channel) {

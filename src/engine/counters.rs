@@ -150,6 +150,8 @@ reasons! {
         SourceQuota => "source_quota",
         /// The server has as many as allowed.
         TotalQuota => "total_quota",
+        /// The server is about to stop.
+        Draining => "draining",
         /// No relay port is free.
         NoPort => "no_port",
         /// No socket: descriptors or memory are missing.

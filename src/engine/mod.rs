@@ -15,7 +15,7 @@
 //! Its parts: `requests` answers, once `authenticate` has found out who asks, [`binding`] tells clients where they are,
 //! `allocate` makes allocations, `redirect` sends clients elsewhere, `classic` speaks to clients from before RFC 5389,
 //! `data` relays, `mobility` follows clients to other addresses and [`letters`] takes their allocations along to other
-//! workers, [`tcp_relay`] connects clients and peers over TCP, [`relays`] knows the ports of the whole server, [`counters`]
+//! workers, [`inspect`] shows operators what there is, [`tcp_relay`] connects clients and peers over TCP, [`relays`] knows the ports of the whole server, [`counters`]
 //! is what operators see.
 
 #![deny(clippy::indexing_slicing)]
@@ -29,6 +29,7 @@ pub mod connections;
 pub mod counters;
 mod credential_end;
 mod data;
+pub mod inspect;
 pub mod letters;
 mod mobility;
 mod new_peers;
@@ -47,6 +48,7 @@ pub use allocation::{CHANNEL_LIFETIME, PERMISSION_LIFETIME};
 pub use binding::{Discovery, Site};
 pub use connections::{ConnectionId, TcpConnection, TcpConnections};
 pub use counters::Counters;
+pub use inspect::{BoundChannel, Details, Page, PermittedPeer, Summary};
 pub use letters::Letter;
 pub use mobility::MobileAllocations;
 pub use outcome::{
@@ -91,6 +93,8 @@ pub struct Rules {
     /// Whether an ephemeral `expiry:user` with another expiry is the same user for an allocation: a Refresh with a
     /// renewed credential is then not refused with 441.
     pub match_user_part: bool,
+    /// Whether new allocations are refused, since the server is about to stop: 508, or 300 where there are alternates.
+    pub draining: bool,
     /// Where clients are sent that ask for an allocation.
     pub redirect: Redirect,
     /// Whether Binding requests of RFC 3489 are answered, over UDP.
@@ -129,6 +133,7 @@ impl Rules {
             authenticator,
             nonces,
             match_user_part: false,
+            draining: false,
             redirect: Redirect::default(),
             classic_binding: false,
             discovery: Discovery::default(),

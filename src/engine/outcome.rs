@@ -401,6 +401,8 @@ pub enum CloseReason {
     Revoked,
     /// It went on to ask for too many new peers, as one does who scans a network.
     Scanning,
+    /// An operator ended it.
+    Operator,
     /// The server stopped.
     Shutdown,
     /// The worker that had it failed, by a mistake in the server.
@@ -418,6 +420,7 @@ impl CloseReason {
             CloseReason::CredentialExpired => "credential_expired",
             CloseReason::Revoked => "revoked",
             CloseReason::Scanning => "scanning",
+            CloseReason::Operator => "operator",
             CloseReason::Shutdown => "shutdown",
             CloseReason::WorkerFailed => "worker_failed",
         }

@@ -52,7 +52,8 @@ impl Engine {
     ) -> Option<Outcome> {
         let rules = self.shared.rules.clone();
         // One that was just sent here by another server stays: two servers in need of rest must not play ball with it.
-        if !rules.redirect.active || request.redirected {
+        let is_wanted = rules.redirect.active || rules.draining;
+        if !is_wanted || request.redirected {
             return None;
         }
         let tuple = &client.tuple;

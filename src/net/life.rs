@@ -4,13 +4,14 @@
 //! kernel goes on to give each worker the same clients, and what the worker held of what all share is given back: ports,
 //! quotas, the directory of relays. Main type: [`Life`].
 
+use super::control::{Desk, Order, Standing};
 use super::entrance::Entrance;
 use super::mailbox::{Inbox, Post};
 use super::relay_set::RelaySet;
 use super::tasks::{self, End};
 use super::tcp_relay::PeerSockets;
 use super::worker::{self, Worker};
-use super::{NetSettings, WorkerSockets, random_seed};
+use super::{WorkerSockets, random_seed};
 use crate::engine::{Counters, Engine, Shared, WorkerId};
 use crate::net::clock::Clock;
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tracing::error;
 
@@ -37,7 +39,10 @@ pub(super) struct Life {
     pub shared: Shared,
     pub counters: Arc<Counters>,
     pub clock: Clock,
-    pub settings: Arc<NetSettings>,
+    /// What the next start goes by.
+    pub standing: Arc<Standing>,
+    /// Where it is given orders.
+    pub desk: Arc<Desk>,
     pub peer_sockets: Arc<PeerSockets>,
     pub connections: Arc<AtomicUsize>,
     pub stop: watch::Receiver<bool>,
@@ -76,18 +81,21 @@ impl Life {
                 }
             };
             let seed = random_seed().map_err(io::Error::other)?;
+            // Before what holds is looked up, so that no change of it is missed.
+            let orders = self.desk.open();
+            self.shared.rules = self.standing.rules.load_full();
             let engine = Engine::new(self.id, self.shared.clone(), self.counters.clone(), seed);
             let worker = Rc::new(RefCell::new(Worker::new(
                 engine,
                 self.clock,
-                self.settings.clone(),
+                self.standing.settings.load_full(),
                 udp,
                 relays,
                 mailbox,
                 self.peer_sockets.clone(),
             )));
             let since = Instant::now();
-            let end = self.run(&worker, &sockets, &mut started);
+            let end = self.run(&worker, &sockets, orders, &mut started);
             let error = match end {
                 Ok(End::Stopped) => return Ok(()),
                 Ok(End::Failed(error)) => error,
@@ -113,11 +121,13 @@ impl Life {
         &mut self,
         worker: &tasks::Shared,
         sockets: &WorkerSockets,
+        orders: UnboundedReceiver<Order>,
         started: &mut Option<mpsc::Sender<()>>,
     ) -> io::Result<End> {
         tasks::run(
             worker,
             sockets,
+            orders,
             &self.connections,
             started,
             &mut self.stop,

@@ -38,6 +38,7 @@ pub mod addresses;
 mod carrier;
 pub mod clock;
 mod connection_gate;
+pub mod control;
 pub mod descriptors;
 pub mod dtls;
 mod entrance;
@@ -63,8 +64,10 @@ mod worker;
 use crate::config::{Listener, Transport};
 use crate::engine::{Counters, Shared, WorkerId};
 use crate::policy::Prefixes;
+use arc_swap::ArcSwap;
 use clock::Clock;
 use connection_gate::ConnectionGate;
+use control::{Control, Desk, Standing};
 use dtls::Dtls;
 use entrance::Entrance;
 use life::Life;
@@ -250,6 +253,7 @@ pub struct Server {
     faults: Vec<Arc<Notify>>,
     counters: Vec<Arc<Counters>>,
     listeners: Vec<Listener>,
+    control: Control,
 }
 
 impl Server {
@@ -351,7 +355,13 @@ impl Bound {
         let (stop, stopped) = watch::channel(false);
         let connections = Arc::new(AtomicUsize::new(0));
         let peer_sockets = Arc::<PeerSockets>::default();
+        let desks: Vec<Arc<Desk>> = self.prepared.iter().map(|_| Arc::default()).collect();
+        let standing = Arc::new(Standing {
+            rules: ArcSwap::new(shared.rules.clone()),
+            settings: ArcSwap::new(self.settings),
+        });
         let mut server = Server {
+            control: Control::new(desks.clone(), standing.clone(), clock),
             threads: Vec::new(),
             stop,
             faults: Vec::new(),
@@ -359,7 +369,7 @@ impl Bound {
             listeners: self.listeners,
         };
         let mut starts = Vec::new();
-        for (number, prepared) in self.prepared.into_iter().enumerate() {
+        for (number, (prepared, desk)) in self.prepared.into_iter().zip(desks).enumerate() {
             let Prepared { udp, tcp, mailbox } = prepared;
             let counters = Arc::new(Counters::default());
             server.counters.push(counters.clone());
@@ -372,7 +382,8 @@ impl Bound {
                 shared: shared.clone(),
                 counters,
                 clock,
-                settings: self.settings.clone(),
+                standing: standing.clone(),
+                desk,
                 peer_sockets: peer_sockets.clone(),
                 connections: connections.clone(),
                 stop: stopped.clone(),
@@ -406,6 +417,12 @@ impl Server {
     #[must_use]
     pub fn counters(&self) -> &[Arc<Counters>] {
         &self.counters
+    }
+
+    /// A handle by which to ask things of it.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Makes a worker panic in the middle of things, to see what becomes of the server. Nothing but tests asks for it.

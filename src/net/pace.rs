@@ -21,12 +21,12 @@ const ENOUGH: u32 = 32;
 /// Of one worker. Its tasks say what they took, its runtime asks whether to rest; both are one thread.
 #[derive(Debug)]
 pub(super) struct Pace {
-    rest: Duration,
     lately: Mutex<Lately>,
 }
 
 #[derive(Debug)]
 struct Lately {
+    rest: Duration,
     since: Instant,
     taken: u32,
     /// How many datagrams since it was last asked whether to rest.
@@ -38,14 +38,19 @@ impl Pace {
     /// A worker that rests for so long; never, where that is zero.
     pub fn new(rest: Duration) -> Self {
         Pace {
-            rest,
             lately: Mutex::new(Lately {
+                rest,
                 since: Instant::now(),
                 taken: 0,
                 just_taken: 0,
                 is_busy: false,
             }),
         }
+    }
+
+    /// Rests for so long from now on.
+    pub fn set_rest(&self, rest: Duration) {
+        self.lately().rest = rest;
     }
 
     /// Counts messages that were read, and the datagrams in them: several where the system coalesced a burst.
@@ -57,13 +62,14 @@ impl Pace {
 
     /// How long to rest before asking for more, if at all.
     pub fn rest(&self, now: Instant) -> Option<Duration> {
-        if self.rest.is_zero() {
+        let mut lately = self.lately();
+        let rest = lately.rest;
+        if rest.is_zero() {
             return None;
         }
-        let mut lately = self.lately();
         let elapsed = now.saturating_duration_since(lately.since);
         if elapsed >= WINDOW {
-            let promised = u128::from(lately.taken) * self.rest.as_nanos() / elapsed.as_nanos();
+            let promised = u128::from(lately.taken) * rest.as_nanos() / elapsed.as_nanos();
             *lately = Lately {
                 since: now,
                 taken: 0,
@@ -72,7 +78,7 @@ impl Pace {
             };
         }
         let had_enough = std::mem::take(&mut lately.just_taken) >= ENOUGH;
-        (lately.is_busy && !had_enough).then_some(self.rest)
+        (lately.is_busy && !had_enough).then_some(rest)
     }
 
     fn lately(&self) -> MutexGuard<'_, Lately> {

@@ -1,6 +1,7 @@
 //! The tasks of a worker's runtime: each waits for one thing and calls into the [`Worker`].
 
 use super::WorkerSockets;
+use super::control::Order;
 use super::entrance::Entrance;
 use super::worker::Worker;
 use crate::engine::counters::ConnectionRefusal;
@@ -13,6 +14,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local, yield_now};
 
@@ -40,6 +42,7 @@ pub(super) enum End {
 pub(super) fn run(
     worker: &Shared,
     sockets: &WorkerSockets,
+    orders: UnboundedReceiver<Order>,
     connections: &Arc<AtomicUsize>,
     started: &mut Option<mpsc::Sender<()>>,
     stop: &mut watch::Receiver<bool>,
@@ -82,6 +85,7 @@ pub(super) fn run(
         serving.spawn_local(serve_relays(worker.clone(), relays));
         serving.spawn_local(serve_inbox(worker.clone()));
         serving.spawn_local(serve_timer(worker.clone()));
+        serving.spawn_local(serve_orders(worker.clone(), orders));
         serving.spawn_local(panic_when_told(worker.clone(), fault.clone()));
         if let Some(started) = started.take() {
             // Nobody listens where the start was given up meanwhile, and then `stop` says so.
@@ -237,13 +241,21 @@ async fn serve_timer(worker: Shared) {
     }
 }
 
+async fn serve_orders(worker: Shared, mut orders: UnboundedReceiver<Order>) {
+    // It does not end: the desk keeps the other end.
+    while let Some(order) = orders.recv().await {
+        worker.borrow_mut().serve_order(order);
+        // A long list is asked for page by page; clients have their turn in between.
+        yield_now().await;
+    }
+}
+
 async fn accept(
     worker: Shared,
     listener: tokio::net::TcpListener,
     entrance: Rc<Entrance>,
     connections: Arc<AtomicUsize>,
 ) {
-    let settings = worker.borrow().settings();
     let alarm = worker.borrow().alarm();
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -260,7 +272,8 @@ async fn accept(
                 continue;
             }
         };
-        let place = Place::take(&connections, settings.stream.max_connections);
+        let limit = worker.borrow().settings().stream.max_connections;
+        let place = Place::take(&connections, limit);
         let Some(place) = place else {
             let error = io::Error::other("tcp.max_connections is reached");
             let refusal = ConnectionRefusal::Total;

@@ -10,6 +10,7 @@ mod datagrams;
 
 use super::NetSettings;
 use super::clock::Clock;
+use super::control::Order;
 use super::dtls::{Arrival, Associations};
 use super::icmp;
 use super::mailbox::{Inbox, Post};
@@ -350,6 +351,19 @@ impl Worker {
         });
         core.finish(receiver.memory());
         any
+    }
+
+    /// Does what an operator wants.
+    pub fn serve_order(&mut self, order: Order) {
+        let Worker { receiver, core, .. } = self;
+        match order {
+            Order::Engine(what) => what(core.clock.now(), &mut core.engine),
+            Order::Settings(settings) => {
+                core.pace.set_rest(settings.rest);
+                core.settings = settings;
+            }
+        }
+        core.finish(receiver.memory());
     }
 
     /// Sends what was collected.

@@ -131,6 +131,7 @@ impl Setup {
             match_user_part: self.match_user_part,
             strict_expiry: self.strict_expiry,
             new_peers_per_second: self.new_peers_per_second,
+            draining: false,
             redirect: Redirect::default(),
             classic_binding: false,
             discovery: Discovery::default(),

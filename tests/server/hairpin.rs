@@ -11,20 +11,13 @@ use hairpin::net::clock::Clock;
 use hairpin::net::{NetSettings, Server};
 use hairpin::policy::{Limits, PeerFilter, PeerRules};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A server on all of these addresses, and its port.
-fn start(workers: usize, hosts: &[IpAddr]) -> (Server, u16) {
-    let (server, port, _) = start_sharing(workers, hosts);
-    (server, port)
-}
-
-/// The same, and what its workers share.
-pub fn start_sharing(workers: usize, hosts: &[IpAddr]) -> (Server, u16, Shared) {
-    let first = free_ports(200);
-    let ports = first..=first + 199;
-    let rules = Rules::new(
+/// One user, and relays on the loopback address.
+pub fn rules(ports: &RangeInclusive<u16>) -> Rules {
+    Rules::new(
         Authenticator::new(AuthSettings {
             realm: REALM.to_owned(),
             users: vec![User {
@@ -41,7 +34,20 @@ pub fn start_sharing(workers: usize, hosts: &[IpAddr]) -> (Server, u16, Shared) 
             relay_ports: ports.clone(),
             ..PeerRules::default()
         }),
-    );
+    )
+}
+
+/// A server on all of these addresses, and its port.
+fn start(workers: usize, hosts: &[IpAddr]) -> (Server, u16) {
+    let (server, port, _) = start_sharing(workers, hosts);
+    (server, port)
+}
+
+/// The same, and what its workers share.
+pub fn start_sharing(workers: usize, hosts: &[IpAddr]) -> (Server, u16, Shared) {
+    let first = free_ports(200);
+    let ports = first..=first + 199;
+    let rules = rules(&ports);
     let address = RelayAddress {
         local: V4,
         external: V4,

@@ -14,6 +14,7 @@ mod server;
 mod bad_input;
 mod batches;
 mod binding;
+mod control;
 mod exhaustion;
 mod failures;
 mod faults;
