@@ -14,6 +14,7 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use serde::Serialize;
 
 use crate::wire::Key;
 
@@ -31,7 +32,7 @@ const DELTA: u64 = 5;
 const FRACTIONS: u128 = 64_000;
 
 /// How a token is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum TokenAlgorithm {
     /// AEAD_AES_256_GCM, which every server has.
     Aes256Gcm,

@@ -4,9 +4,10 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
-/// A password, shared secret or key: prints `***` whatever way it is formatted, compares in constant time.
+/// A password, shared secret or key: prints `***` whatever way it is formatted or written, compares in constant time.
 #[derive(Clone)]
 pub struct Secret<T = String>(T);
 
@@ -37,6 +38,12 @@ impl<T> fmt::Debug for Secret<T> {
 impl<T> fmt::Display for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+impl<T> Serialize for Secret<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
     }
 }
 

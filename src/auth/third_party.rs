@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::access_token::{AccessToken, TokenAlgorithm, TokenCipher};
@@ -20,7 +21,7 @@ use crate::wire::integrity::userhash;
 const TRUNCATED_LENGTH: usize = 16;
 
 /// A key shared with an authorization server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenKey {
     /// Its id, the `kid` that clients give as their user name; compared by bytes.
     pub id: String,
@@ -35,7 +36,7 @@ pub struct TokenKey {
 }
 
 /// Third-party authorization as the settings have it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ThirdPartySettings {
     /// The name by which authorization servers know this server: clients are told it, and tokens are bound to it.
     pub server_name: String,

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ahash::RandomState;
+use serde::Serialize;
 
 use super::authenticator::SettingsError;
 use super::secret::Secret;
@@ -18,7 +19,7 @@ use crate::wire::integrity::userhash;
 use crate::wire::{Key, PasswordAlgorithm, strings};
 
 /// A user with a credential that does not expire.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct User {
     /// The name, compared by bytes once prepared as OpaqueString (RFC 8265): case counts, nothing is trimmed.
     pub name: String,
@@ -27,7 +28,8 @@ pub struct User {
 }
 
 /// What proves a user.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Credential {
     /// A password.
     Password(Secret),

@@ -13,6 +13,7 @@ mod redact;
 mod secrets;
 mod settings;
 pub mod units;
+mod view;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -26,6 +27,7 @@ pub use settings::{
     LogFormat, Metrics, PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost,
     Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport,
 };
+pub use view::{Change, changes};
 
 /// A longer file is not a configuration.
 const LONGEST: u64 = 1 << 20;

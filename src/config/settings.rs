@@ -8,9 +8,10 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::certificate::Certificate;
+use super::view;
 use crate::auth::{Secret, ThirdPartySettings, User};
 use crate::sandbox::NOBODY;
 
@@ -21,11 +22,12 @@ pub const PORT: u16 = 3478;
 pub const TLS_PORT: u16 = 5349;
 
 /// Everything an operator can set. [`Settings::default`] is what an empty file means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Settings {
     /// `[server]`
     pub server: Server,
     /// `[[listener]]`: where clients come in; never empty.
+    #[serde(rename = "listener")]
     pub listeners: Vec<Listener>,
     /// `[[discovery]]`: one a family at most.
     pub discovery: Vec<Discovery>,
@@ -48,6 +50,7 @@ pub struct Settings {
     /// `[oauth]`: credentials that authorization servers give out (RFC 7635); off without keys.
     pub oauth: ThirdPartySettings,
     /// `[[alternate]]`: other servers clients can be sent to.
+    #[serde(rename = "alternate")]
     pub alternates: Vec<Alternate>,
     /// `[stun]`
     pub stun: Stun,
@@ -66,11 +69,12 @@ pub struct Settings {
 }
 
 /// `[server]`: the process as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Server {
     /// Worker threads; `None` means one a core.
     pub workers: Option<NonZeroUsize>,
     /// How long a busy worker rests before it reads; zero for not at all.
+    #[serde(serialize_with = "view::duration")]
     pub busy_rest: Duration,
     /// Value of the SOFTWARE attribute (RFC 8489, section 14.14); `None` means it is not sent.
     pub software: Option<String>,
@@ -99,7 +103,7 @@ impl Default for Server {
 }
 
 /// How clients reach a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// STUN and TURN over UDP.
@@ -139,7 +143,7 @@ impl fmt::Display for Transport {
 }
 
 /// `[[listener]]`: one address clients come in on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Listener {
     /// How clients reach it.
     pub transport: Transport,
@@ -162,7 +166,7 @@ impl Listener {
 }
 
 /// `[[discovery]]`: two addresses and two ports by which clients find out how their NAT behaves (RFC 5780).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Discovery {
     /// The address and port that clients are told.
     pub primary: SocketAddr,
@@ -188,11 +192,13 @@ impl Discovery {
 }
 
 /// `[tcp]`: connections of clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tcp {
     /// How long a connection may take until it has proved a credential, and to finish any frame it began.
+    #[serde(serialize_with = "view::duration")]
     pub auth_timeout: Duration,
     /// How long a connection without an allocation may go without a frame.
+    #[serde(serialize_with = "view::duration")]
     pub idle_timeout: Duration,
     /// Connections at one time in this process.
     pub max_connections: usize,
@@ -205,18 +211,20 @@ pub struct Tcp {
     /// Bytes of relayed data queued for one connection before the oldest is dropped.
     pub send_buffer: usize,
     /// How long relayed data may wait for one connection before it is dropped.
+    #[serde(serialize_with = "view::duration")]
     pub max_queue_age: Duration,
 }
 
 /// `[tls]`: connections of clients that speak TLS.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Tls {
     /// `[[tls.certificate]]`; the first is for clients that name none of them.
+    #[serde(rename = "certificate")]
     pub certificates: Vec<Certificate>,
 }
 
 /// `[dtls]`: associations of clients that speak DTLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Dtls {
     /// Handshakes at one time, in this process.
     pub max_half_open: usize,
@@ -225,13 +233,15 @@ pub struct Dtls {
     /// Associations at one time in this process, handshakes included.
     pub max_associations: usize,
     /// How long a handshake may take.
+    #[serde(serialize_with = "view::duration")]
     pub handshake_timeout: Duration,
     /// How long an association without an allocation may stay silent.
+    #[serde(serialize_with = "view::duration")]
     pub idle_timeout: Duration,
 }
 
 /// `[sockets]`: kernel buffers, in bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sockets {
     /// SO_RCVBUF of a listener.
     pub receive_buffer: usize,
@@ -244,7 +254,8 @@ pub struct Sockets {
 }
 
 /// Ports from `first` to `last`, both included; never upside down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct PortRange {
     first: u16,
     last: u16,
@@ -281,6 +292,12 @@ impl PortRange {
     }
 }
 
+impl From<PortRange> for String {
+    fn from(range: PortRange) -> String {
+        range.to_string()
+    }
+}
+
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first, self.last)
@@ -288,13 +305,15 @@ impl fmt::Display for PortRange {
 }
 
 /// `[relay]`: where peers see clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Relay {
     /// Ports relayed addresses are taken from.
     pub ports: PortRange,
     /// How long a released port stays unused.
+    #[serde(serialize_with = "view::duration")]
     pub quarantine: Duration,
     /// `[[relay.address]]`; empty means found by itself, one a family.
+    #[serde(rename = "address")]
     pub addresses: Vec<RelayAddress>,
 }
 
@@ -327,12 +346,23 @@ impl fmt::Display for Family {
 }
 
 /// Where relay sockets are bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub enum RelayHost {
     /// The address of this family that leads out, found at the start.
     Found(Family),
     /// This address of this host.
     Address(IpAddr),
+}
+
+impl From<RelayHost> for String {
+    fn from(host: RelayHost) -> String {
+        match host {
+            RelayHost::Found(Family::V4) => "ipv4".to_owned(),
+            RelayHost::Found(Family::V6) => "ipv6".to_owned(),
+            RelayHost::Address(address) => address.to_string(),
+        }
+    }
 }
 
 impl RelayHost {
@@ -346,7 +376,7 @@ impl RelayHost {
 }
 
 /// `[[relay.address]]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RelayAddress {
     /// Where relay sockets are bound.
     pub host: RelayHost,
@@ -355,7 +385,7 @@ pub struct RelayAddress {
 }
 
 /// `[tcp_relay]`: relays that connect clients and peers over TCP (RFC 6062).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TcpRelay {
     /// Whether clients may have any.
     pub enabled: bool,
@@ -366,11 +396,13 @@ pub struct TcpRelay {
 }
 
 /// `[allocation]`: lifetimes of allocations (RFC 8656, section 7.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Allocation {
     /// Lifetime of an allocation that asks for none, or for less.
+    #[serde(serialize_with = "view::duration")]
     pub default_lifetime: Duration,
     /// Longest lifetime granted at once.
+    #[serde(serialize_with = "view::duration")]
     pub max_lifetime: Duration,
     /// Whether channel numbers that RFC 5766 allowed and RFC 8656 reserves are accepted.
     pub rfc5766_channels: bool,
@@ -379,11 +411,12 @@ pub struct Allocation {
 }
 
 /// `[auth]`: who may relay.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Auth {
     /// The realm (RFC 8489, section 14.9).
     pub realm: String,
     /// How long a nonce is accepted.
+    #[serde(serialize_with = "view::duration")]
     pub nonce_lifetime: Duration,
     /// Secret that nonces are made with, where several servers have to accept each other's; `None` means a random one.
     pub nonce_key: Option<Secret>,
@@ -404,7 +437,7 @@ pub struct Auth {
 }
 
 /// How a key is made of a password (RFC 8489, section 18.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PasswordAlgorithm {
     /// What clients of RFC 5389 use.
@@ -423,7 +456,7 @@ impl fmt::Display for PasswordAlgorithm {
 }
 
 /// `[[alternate]]`: another server (RFC 8489, section 10).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Alternate {
     /// Where clients reach it.
     pub address: SocketAddr,
@@ -434,14 +467,14 @@ pub struct Alternate {
 }
 
 /// `[stun]`
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Stun {
     /// Whether Binding requests of RFC 3489, without magic cookie, are answered over UDP.
     pub classic: bool,
 }
 
 /// `[peers]`: whom clients may reach.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Peers {
     /// Prefixes allowed though they are denied by default.
     pub allow: Vec<IpNet>,
@@ -452,7 +485,7 @@ pub struct Peers {
 }
 
 /// `[limits]`; `None` means no limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Allocations in total.
     pub allocations: Option<u32>,
@@ -471,7 +504,7 @@ pub struct Limits {
 }
 
 /// `[strangers]`: what is given to whoever has not proved a credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Strangers {
     /// Bits of the IPv4 networks that are counted together.
     pub prefix_ipv4: u8,
@@ -486,20 +519,24 @@ pub struct Strangers {
 }
 
 /// `[bandwidth]`, each way; rates in bits a second, of which 0 means no limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Bandwidth {
     /// Of one allocation.
+    #[serde(serialize_with = "view::rate")]
     pub per_allocation: u64,
     /// Of one user.
+    #[serde(serialize_with = "view::rate")]
     pub per_user: u64,
     /// Of the whole server.
+    #[serde(serialize_with = "view::rate")]
     pub total: u64,
     /// How much may pass at once, as time at the full rate.
+    #[serde(serialize_with = "view::duration")]
     pub burst: Duration,
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -509,7 +546,7 @@ pub enum LogFormat {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Log {
     /// A level, or levels by module: `info,hairpin::net=debug`.
     pub level: String,
@@ -518,7 +555,7 @@ pub struct Log {
 }
 
 /// `[metrics]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Metrics {
     /// Where `/metrics` is served; `None` means nowhere.
     pub address: Option<SocketAddr>,
