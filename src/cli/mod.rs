@@ -12,6 +12,7 @@ mod credentials;
 pub mod dns;
 pub mod ice_servers;
 mod man;
+mod notify;
 mod policy;
 pub mod probe;
 pub mod run;

@@ -2,7 +2,7 @@
 
 use super::advice::{Surroundings, advice};
 use super::ice_servers::{IceServers, urls};
-use super::{Failure, RunArgs};
+use super::{Failure, RunArgs, notify};
 use crate::admin;
 use crate::auth::{Secret, mint_ephemeral};
 use crate::config::{Listener, Settings};
@@ -10,15 +10,15 @@ use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
 use crate::net::{Server, descriptors, random_seed};
 use crate::sandbox::{self, Account, Confinement, Reach};
-use crate::service::Service;
 use crate::service::assembly::{self, Seeds};
+use crate::service::{Parts, Service};
 use crate::telemetry::{self, Metrics};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use sd_notify::NotifyState;
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -36,9 +36,12 @@ const WATCH: Duration = Duration::from_secs(1);
 /// # Errors
 /// Where the configuration is wrong or the server cannot start.
 pub fn main(args: &RunArgs) -> Result<(), Failure> {
-    let (mut settings, is_trial) = match &args.config {
-        Some(path) => (super::load(path)?.settings, false),
-        None => (Settings::default(), true),
+    let (mut settings, files, is_trial) = match &args.config {
+        Some(path) => {
+            let loaded = super::load(path)?;
+            (loaded.settings, loaded.files, false)
+        }
+        None => (Settings::default(), Vec::new(), true),
     };
     let trial_secret = if is_trial {
         // Never stored: a new one each time.
@@ -70,13 +73,15 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         // Registered before anything runs, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate()).map_err(fatal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(fatal)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(fatal)?;
 
         let clock = Clock::start();
         let seeds = Seeds::random().map_err(fatal)?;
         let shared = assembly::shared(&settings, &relays, &seeds)?;
         let descriptors = descriptors::raise_limit();
         let tls = assembly::tls(&settings)?;
-        let net = assembly::net_settings(&settings, tls, assembly::dtls(&settings)?);
+        let dtls = assembly::dtls(&settings)?;
+        let net = assembly::net_settings(&settings, tls.clone(), dtls.clone());
         let bound = Server::bind(net, &shared).map_err(fatal)?;
         // What is read from the system is read before it is closed.
         let surroundings = Surroundings {
@@ -84,16 +89,26 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             send_limit: None,
             ..Surroundings::of_this_machine(relays.clone())
         };
-        let confinement = confine(&settings)?;
+        let confinement = confine(&settings, &files)?;
         // No thread was started before, the log's included: what is given up is given up by each thread for itself.
-        let _log = telemetry::log::start(&settings.log).map_err(fatal)?;
+        let log = telemetry::log::start(&settings.log).map_err(fatal)?;
         telemetry::panics::tell_the_log();
         let server = bound.start(&shared, clock).map_err(fatal)?;
         let metrics = Metrics::new(server.counters().to_vec(), shared.relays.clone(), clock)
             .map_err(fatal)?;
 
-        let service = Service::new(&server, shared, settings.clone(), relays.clone(), seeds);
-        let service = Arc::new(service);
+        let service = Arc::new(Service::new(Parts {
+            control: server.control(),
+            shared,
+            settings: settings.clone(),
+            file: args.config.clone(),
+            files,
+            relays: relays.clone(),
+            seeds,
+            tls,
+            dtls,
+            levels: Some(log.levels()),
+        }));
         announce(&settings, &server, &surroundings, descriptors);
         tell(&confinement);
         info!(
@@ -115,7 +130,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             super::print(&start_json(&settings, &server, &relays))?;
         }
 
-        service_manager(&NotifyState::Ready);
+        notify::ready();
 
         let serve_metrics = async {
             match metrics_listener {
@@ -123,14 +138,36 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
                 None => std::future::pending().await,
             }
         };
+        let reload = async {
+            loop {
+                hangup.recv().await;
+                notify::reloading();
+                service.reload_and_tell().await;
+                notify::ready();
+            }
+        };
+        let drain = async {
+            terminate.recv().await;
+            info!(sessions = service.shared().quotas.in_use(), "stopping");
+            notify::stopping();
+            tokio::select! {
+                left = service.drain() => info!(sessions = left, "stopping now"),
+                _ = terminate.recv() => info!("stopping now, as told again"),
+            }
+        };
         let outcome = tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
+            () = drain => Ok(()),
+            _ = interrupt.recv() => {
+                info!("stopping");
+                notify::stopping();
+                Ok(())
+            }
             failed = serve_metrics => Err(Failure::new(format!("metrics cannot be served any more: {failed:?}"))),
             () = until_a_worker_ends(&server) => Err(Failure::new("a worker ended")),
+            () = reload => Ok(()),
+            () = service.watch() => Ok(()),
+            () = notify::keep_watchdog(&service) => Ok(()),
         };
-        info!("stopping");
-        service_manager(&NotifyState::Stopping);
         let stopped = server.stop();
         if let Err(reason) = &stopped {
             error!(%reason, "a worker failed");
@@ -207,21 +244,31 @@ fn announce(settings: &Settings, server: &Server, surroundings: &Surroundings, d
     }
 }
 
-/// Tells the service manager, if one asked for it (`Type=notify`).
-fn service_manager(state: &NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
-        warn!(%error, "the service manager cannot be told");
-    }
+/// Where files are that are read again: whole directories, since who renews a file often puts another in its place; and
+/// where links lead by now.
+fn read_again(files: &[PathBuf]) -> Vec<PathBuf> {
+    let real = files.iter().filter_map(|file| file.canonicalize().ok());
+    let all = files.iter().cloned().chain(real);
+    let mut directories: Vec<PathBuf> = all
+        .filter_map(|file| match file.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
+            parent => parent.map(Path::to_owned),
+        })
+        .collect();
+    directories.sort();
+    directories.dedup();
+    directories
 }
 
 /// Gives up what a running server does not need.
-fn confine(settings: &Settings) -> Result<Confinement, Failure> {
+fn confine(settings: &Settings, files: &[PathBuf]) -> Result<Confinement, Failure> {
     let server = &settings.server;
     let account = Account::find(&server.user, server.group.as_deref()).map_err(fatal)?;
     let plan = sandbox::Plan {
         account: Some(account),
         reach: server.sandbox.then(|| Reach {
             tcp: settings.tcp_relay.enabled,
+            readable: read_again(files),
             ..Reach::default()
         }),
     };

@@ -88,6 +88,16 @@ impl Certificate {
         }
     }
 
+    /// What its files hold by now.
+    ///
+    /// # Errors
+    /// What is wrong with which of them, in a sentence.
+    pub fn read_anew(&self) -> Result<Certificate, String> {
+        Self::read(&self.file, &self.key_file).map_err(|error| match error {
+            CertificateError::Certificate(reason) | CertificateError::Key(reason) => reason,
+        })
+    }
+
     fn read_names(&mut self, leaf: &X509Certificate<'_>) {
         if let Ok(Some(names)) = leaf.subject_alternative_name() {
             for name in &names.value.general_names {

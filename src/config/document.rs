@@ -14,7 +14,9 @@ use toml::Spanned;
 use toml::value::Datetime;
 
 use super::secrets::SecretSource;
-use super::settings::{Family, LogFormat, PasswordAlgorithm, PortRange, RelayHost, Transport};
+use super::settings::{
+    Family, LogFormat, PasswordAlgorithm, PortRange, RelayHost, Transport, Watch,
+};
 use super::units;
 
 /// A value that may be left out, with its place.
@@ -44,6 +46,7 @@ pub(super) struct Document {
     pub strangers: Strangers,
     pub limits: Limits,
     pub bandwidth: Bandwidth,
+    pub reload: Reload,
     pub log: Log,
     pub metrics: Metrics,
 }
@@ -58,6 +61,14 @@ pub(super) struct Server {
     pub user: Given<String>,
     pub group: Given<String>,
     pub sandbox: Option<bool>,
+    pub drain: Given<Read<Duration>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[reload]`")]
+pub(super) struct Reload {
+    pub watch: Option<Watch>,
+    pub interval: Given<Read<Duration>>,
 }
 
 #[derive(Deserialize, Default)]

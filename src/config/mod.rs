@@ -25,7 +25,7 @@ pub use secrets::read_file as read_secret_file;
 pub use settings::{
     Allocation, Alternate, Auth, Bandwidth, Discovery, Dtls, Family, Limits, Listener, Log,
     LogFormat, Metrics, PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost,
-    Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport,
+    Reload, Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport, Watch,
 };
 pub use view::{Change, changes};
 
@@ -41,6 +41,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// Whether secrets are written in the file itself, and every user of this machine may read it.
     pub readable_secrets: bool,
+    /// All files it was read from: its own, and those of secrets and certificates.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads a configuration file. Secret files it names are looked up relative to its own directory.
@@ -68,7 +70,10 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let text = String::from_utf8(bytes).map_err(|error| reading::not_text(&error, &origin))?;
     let base = path.parent().unwrap_or(Path::new(""));
     let reading = reading::read(&text, &origin, base)?;
+    let mut files = vec![path.to_owned()];
+    files.extend(reading.files);
     Ok(Loaded {
+        files,
         path: path.to_owned(),
         settings: reading.settings,
         readable_secrets: readable && reading.inline_secrets,

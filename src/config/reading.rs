@@ -4,7 +4,7 @@
 //! function: [`read`].
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
 
 use serde::Deserialize as _;
@@ -25,6 +25,8 @@ pub(super) struct Reading {
     pub settings: Settings,
     /// Whether a secret is written in the text itself.
     pub inline_secrets: bool,
+    /// The files it names, secrets' and certificates'.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads a text; secret files are relative to `base`.
@@ -59,14 +61,43 @@ pub(super) fn read(text: &str, origin: &str, base: &Path) -> Result<Reading, Inv
     if !problems.is_empty() {
         return Err(invalid(origin, &redacted, problems));
     }
+    let mut files = Vec::new();
+    secret_files(&mut |file| files.push(base.join(file)), table.get_ref());
     let (settings, inline_secrets, problems) = check::settings(document, base);
+    for certificate in &settings.tls.certificates {
+        files.extend([
+            certificate.file().to_owned(),
+            certificate.key_file().to_owned(),
+        ]);
+    }
     if problems.is_empty() {
         Ok(Reading {
             settings,
             inline_secrets,
+            files,
         })
     } else {
         Err(invalid(origin, &redacted, problems))
+    }
+}
+
+/// Names the files that values are to be read from: `{ file = "…" }`.
+fn secret_files(found: &mut impl FnMut(&str), table: &DeTable<'_>) {
+    for (key, value) in table {
+        secret_files_in(found, key.get_ref(), value.get_ref());
+    }
+}
+
+fn secret_files_in(found: &mut impl FnMut(&str), key: &str, value: &DeValue<'_>) {
+    match value {
+        DeValue::String(file) if key == "file" => found(file),
+        DeValue::Table(table) => secret_files(found, table),
+        DeValue::Array(values) => {
+            for value in values {
+                secret_files_in(found, "", value.get_ref());
+            }
+        }
+        _ => {}
     }
 }
 

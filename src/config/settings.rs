@@ -62,6 +62,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[bandwidth]`
     pub bandwidth: Bandwidth,
+    /// `[reload]`
+    pub reload: Reload,
     /// `[log]`
     pub log: Log,
     /// `[metrics]`
@@ -86,6 +88,9 @@ pub struct Server {
     pub group: Option<String>,
     /// Whether the process closes files and system calls to itself.
     pub sandbox: bool,
+    /// How long sessions may go on once the server was told to stop.
+    #[serde(serialize_with = "view::duration")]
+    pub drain: Duration,
 }
 
 impl Default for Server {
@@ -98,6 +103,7 @@ impl Default for Server {
             user: NOBODY.to_owned(),
             group: None,
             sandbox: true,
+            drain: Duration::from_secs(30),
         }
     }
 }
@@ -535,6 +541,37 @@ pub struct Bandwidth {
     pub burst: Duration,
 }
 
+/// Which files are looked at again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Watch {
+    /// None.
+    Nothing,
+    /// Those of certificates and their keys.
+    Certificates,
+    /// Those, the configuration file, and the files of secrets.
+    Everything,
+}
+
+/// `[reload]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reload {
+    /// Which files are read again when they change.
+    pub watch: Watch,
+    /// How often is looked whether they did.
+    #[serde(serialize_with = "view::duration")]
+    pub interval: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self {
+            watch: Watch::Certificates,
+            interval: Duration::from_secs(10),
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -680,6 +717,7 @@ impl Default for Settings {
                 total: 0,
                 burst: Duration::from_millis(500),
             },
+            reload: Reload::default(),
             log: Log {
                 level: "info".to_owned(),
                 format: LogFormat::Text,

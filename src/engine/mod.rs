@@ -248,8 +248,25 @@ impl Engine {
             );
         }
         self.shared.rules = rules;
+        self.meter_again();
         self.judge_connections_again();
         self.judge_users_again(now.instant);
+    }
+
+    /// Meters allocations where bandwidth has a limit now, and spares them that where it has none.
+    fn meter_again(&mut self) {
+        let (bandwidth, events) = (&self.shared.bandwidth, &mut self.events);
+        for (_, allocation) in &mut self.allocations {
+            if allocation.meter.is_some() == bandwidth.is_unlimited() {
+                allocation.unroute(|change| events.push_back(change.into()));
+                allocation.meter = bandwidth.meter(allocation.lease.user());
+            }
+        }
+    }
+
+    /// Gives out relayed addresses in another external form from now on: see [`RelayPool::known_as`].
+    pub fn set_relays(&mut self, relays: Arc<RelayPool>) {
+        self.shared.relays = relays;
     }
 
     /// Takes a datagram, or one frame of a stream without its padding, from a client. An answer is written into

@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long the port beside an even one is held for whoever shows the token (RFC 8656 §7.2).
@@ -96,15 +96,24 @@ pub struct PortCounts {
 /// The pool. See the module.
 #[derive(Debug)]
 pub struct RelayPool {
-    addresses: Vec<AddressPool>,
+    sites: Vec<Site>,
     first_port: u16,
     quarantine: Duration,
-    reservations: Mutex<Reservations>,
+    reservations: Arc<Mutex<Reservations>>,
 }
 
+/// A relay address with its ports.
+#[derive(Debug)]
+struct Site {
+    address: RelayAddress,
+    /// What the external form was before: allocations that were told it live on.
+    former: Vec<IpAddr>,
+    pool: Arc<AddressPool>,
+}
+
+/// The ports of a relay address.
 #[derive(Debug)]
 struct AddressPool {
-    address: RelayAddress,
     /// By port offset: 0 for none, otherwise worker + 1 above and the relay below, with [`TCP_FLAG`] for TCP relays.
     owners: Vec<AtomicU64>,
     free: Mutex<FreePorts>,
@@ -248,31 +257,59 @@ impl RelayPool {
     ) -> Self {
         // 65535 ports at most: offset ABSENT is never used.
         let count = u16::try_from(ports.len()).unwrap_or(u16::MAX);
-        let addresses = addresses
+        let sites = addresses
             .iter()
-            .map(|address| AddressPool {
+            .map(|address| Site {
                 address: *address,
-                owners: (0..count).map(|_| AtomicU64::new(0)).collect(),
-                free: Mutex::new(FreePorts::new(count)),
+                former: Vec::new(),
+                pool: Arc::new(AddressPool {
+                    owners: (0..count).map(|_| AtomicU64::new(0)).collect(),
+                    free: Mutex::new(FreePorts::new(count)),
+                }),
             })
             .collect();
         RelayPool {
-            addresses,
+            sites,
             first_port: *ports.start(),
             quarantine,
-            reservations: Mutex::default(),
+            reservations: Arc::default(),
+        }
+    }
+
+    /// The same ports, some of whose addresses are known by another external form now. Allocations keep the one they were
+    /// told, and are found by it.
+    #[must_use]
+    pub fn known_as(&self, addresses: &[RelayAddress]) -> Self {
+        let site = |site: &Site| {
+            let mut known = addresses.iter().filter(|a| a.local == site.address.local);
+            let address = known.next().copied().unwrap_or(site.address);
+            let mut former = site.former.clone();
+            former.push(site.address.external);
+            former.retain(|ip| *ip != address.external && *ip != address.local);
+            former.dedup();
+            Site {
+                address,
+                former,
+                pool: site.pool.clone(),
+            }
+        };
+        RelayPool {
+            sites: self.sites.iter().map(site).collect(),
+            first_port: self.first_port,
+            quarantine: self.quarantine,
+            reservations: self.reservations.clone(),
         }
     }
 
     /// Whether there is any relay address of a family.
     #[must_use]
     pub fn supports(&self, family: Family) -> bool {
-        self.addresses.iter().any(|pool| pool.is(family))
+        self.sites.iter().any(|site| site.is(family))
     }
 
     /// The relay addresses.
     pub fn addresses(&self) -> impl Iterator<Item = RelayAddress> + '_ {
-        self.addresses.iter().map(|pool| pool.address)
+        self.sites.iter().map(|site| site.address)
     }
 
     /// Takes a random free port. It belongs to the caller until [`RelayPool::release`].
@@ -287,17 +324,17 @@ impl RelayPool {
         rng: &mut impl Rng,
     ) -> Result<RelayedAddress, NoPort> {
         self.end_reservations(now);
-        let candidates = self.addresses.iter().filter(|p| p.is(family)).count();
+        let candidates = self.sites.iter().filter(|s| s.is(family)).count();
         if candidates == 0 {
             return Err(NoPort);
         }
         let start = rng.random_range(0..candidates);
-        let pools = self.addresses.iter().filter(|p| p.is(family));
-        for pool in pools.cycle().skip(start).take(candidates) {
-            let mut free = lock(&pool.free);
+        let sites = self.sites.iter().filter(|s| s.is(family));
+        for site in sites.cycle().skip(start).take(candidates) {
+            let mut free = lock(&site.pool.free);
             free.end_quarantines(now);
             if let Some(offset) = free.take(wish, self.first_port, rng) {
-                return Ok(pool.relayed(self.first_port.wrapping_add(offset)));
+                return Ok(site.relayed(self.first_port.wrapping_add(offset)));
             }
         }
         Err(NoPort)
@@ -379,8 +416,8 @@ impl RelayPool {
 
     /// Frees the ports whose quarantine is over, so that they rest on nobody's account any more.
     pub fn end_quarantines(&self, now: Instant) {
-        for pool in &self.addresses {
-            lock(&pool.free).end_quarantines(now);
+        for site in &self.sites {
+            lock(&site.pool.free).end_quarantines(now);
         }
     }
 
@@ -413,13 +450,13 @@ impl RelayPool {
 
     /// Gives back all addresses of a worker that were made known as its own.
     pub fn release_all(&self, worker: WorkerId, now: Instant) {
-        for pool in &self.addresses {
-            for (offset, slot) in pool.owners.iter().enumerate() {
+        for site in &self.sites {
+            for (offset, slot) in site.pool.owners.iter().enumerate() {
                 let value = slot.load(Ordering::Acquire) & !TCP_FLAG;
                 if value >> 32 == u64::from(worker.0) + 1 {
                     // An address of the pool has an offset of 16 bits.
                     self.release(
-                        pool.relayed(self.first_port.wrapping_add(offset as u16)),
+                        site.relayed(self.first_port.wrapping_add(offset as u16)),
                         now,
                     );
                 }
@@ -432,10 +469,11 @@ impl RelayPool {
     #[inline]
     pub fn owner_of(&self, address: SocketAddr) -> Option<Owner> {
         let ip = address.ip();
-        for pool in &self.addresses {
-            if pool.address.local == ip || pool.address.external == ip {
+        for site in &self.sites {
+            if site.is_at(ip) {
                 let offset = address.port().checked_sub(self.first_port)?;
-                let value = pool
+                let value = site
+                    .pool
                     .owners
                     .get(usize::from(offset))?
                     .load(Ordering::Acquire);
@@ -456,14 +494,14 @@ impl RelayPool {
     pub fn tcp_relay(&self, address: SocketAddr) -> Option<RelayedAddress> {
         let ip = address.ip();
         let offset = address.port().checked_sub(self.first_port)?;
-        self.addresses
+        self.sites
             .iter()
-            .filter(|pool| pool.address.local == ip || pool.address.external == ip)
-            .find(|pool| {
-                let value = pool.owners.get(usize::from(offset));
+            .filter(|site| site.is_at(ip))
+            .find(|site| {
+                let value = site.pool.owners.get(usize::from(offset));
                 value.is_some_and(|value| value.load(Ordering::Acquire) & TCP_FLAG != 0)
             })
-            .map(|pool| pool.relayed(address.port()))
+            .map(|site| site.relayed(address.port()))
     }
 
     /// How the ports stand, summed over all addresses.
@@ -475,7 +513,7 @@ impl RelayPool {
             ..PortCounts::default()
         };
         let mut total = 0;
-        for pool in &self.addresses {
+        for Site { pool, .. } in &self.sites {
             let mut free = lock(&pool.free);
             free.end_quarantines(now);
             total += pool.owners.len() as u64;
@@ -491,15 +529,22 @@ impl RelayPool {
 
     fn find(&self, local: SocketAddr) -> Option<(&AddressPool, u16)> {
         let pool = self
-            .addresses
+            .sites
             .iter()
-            .find(|pool| pool.address.local == local.ip())?;
+            .find(|site| site.address.local == local.ip())
+            .map(|site| &*site.pool)?;
         let offset = local.port().checked_sub(self.first_port)?;
         (usize::from(offset) < pool.owners.len()).then_some((pool, offset))
     }
 }
 
-impl AddressPool {
+impl Site {
+    /// Whether it is found at an address.
+    #[inline]
+    fn is_at(&self, ip: IpAddr) -> bool {
+        self.address.local == ip || self.address.external == ip || self.former.contains(&ip)
+    }
+
     fn is(&self, family: Family) -> bool {
         self.address.local.is_ipv4() == (family == Family::V4)
     }

@@ -18,40 +18,50 @@ struct Count {
     unproved: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    settings: StreamSettings,
+    prefixes: Prefixes,
     unproved: usize,
     by_prefix: HashMap<Prefix, Count>,
 }
 
 #[derive(Debug)]
 pub(super) struct ConnectionGate {
-    settings: StreamSettings,
-    prefixes: Prefixes,
     counts: Mutex<Counts>,
 }
 
 impl ConnectionGate {
     pub fn new(settings: StreamSettings, prefixes: Prefixes) -> Self {
         ConnectionGate {
-            settings,
-            prefixes,
-            counts: Mutex::default(),
+            counts: Mutex::new(Counts {
+                settings,
+                prefixes,
+                unproved: 0,
+                by_prefix: HashMap::new(),
+            }),
         }
+    }
+
+    /// Judges connections that begin by other limits from now on.
+    pub fn set_limits(&self, settings: StreamSettings, prefixes: Prefixes) {
+        let mut counts = self.counts();
+        counts.settings = settings;
+        counts.prefixes = prefixes;
     }
 
     /// A place for a connection that begins.
     pub fn enter(self: &Arc<Self>, client: IpAddr) -> Result<Place, ConnectionRefusal> {
-        let prefix = self.prefixes.of(client);
         let mut counts = self.counts();
+        let prefix = counts.prefixes.of(client);
         let of_prefix = counts.by_prefix.get(&prefix).copied().unwrap_or_default();
-        if of_prefix.all >= self.settings.max_connections_per_prefix {
+        if of_prefix.all >= counts.settings.max_connections_per_prefix {
             return Err(ConnectionRefusal::Prefix);
         }
-        if of_prefix.unproved >= self.settings.max_unproved_per_prefix {
+        if of_prefix.unproved >= counts.settings.max_unproved_per_prefix {
             return Err(ConnectionRefusal::UnprovedOfPrefix);
         }
-        if counts.unproved >= self.settings.max_unproved {
+        if counts.unproved >= counts.settings.max_unproved {
             return Err(ConnectionRefusal::Unproved);
         }
         counts.unproved += 1;

@@ -9,7 +9,10 @@
 
 use super::NetSettings;
 use super::clock::Clock;
-use crate::engine::{AllocationId, Details, Engine, Now, Rules, Summary, WorkerId};
+use super::connection_gate::ConnectionGate;
+use crate::engine::{
+    AllocationId, Details, Engine, Now, RelayAddress, RelayPool, Rules, Summary, WorkerId,
+};
 use arc_swap::ArcSwap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,7 +61,9 @@ impl Desk {
 /// What holds for all workers, those included that are started from now on.
 pub(super) struct Standing {
     pub rules: ArcSwap<Rules>,
+    pub relays: ArcSwap<RelayPool>,
     pub settings: ArcSwap<NetSettings>,
+    pub gate: Arc<ConnectionGate>,
 }
 
 /// The handle. Clones are handles of the same server.
@@ -101,6 +106,17 @@ impl Control {
         .await;
     }
 
+    /// Tells clients other external forms of relay addresses from now on. Allocations keep theirs.
+    pub async fn set_external(&self, addresses: &[RelayAddress]) {
+        let relays = Arc::new(self.standing.relays.load().known_as(addresses));
+        self.standing.relays.store(relays.clone());
+        self.ask_all(|| {
+            let relays = relays.clone();
+            move |_: Now, engine: &mut Engine| engine.set_relays(relays)
+        })
+        .await;
+    }
+
     /// How sockets and streams are treated.
     #[must_use]
     pub fn settings(&self) -> Arc<NetSettings> {
@@ -110,6 +126,9 @@ impl Control {
     /// Treats sockets and streams otherwise from now on: all but the listeners, the number of workers and the buffers of
     /// listeners.
     pub fn set_settings(&self, settings: NetSettings) {
+        self.standing
+            .gate
+            .set_limits(settings.stream, settings.prefixes);
         let settings = Arc::new(settings);
         self.standing.settings.store(settings.clone());
         for desk in self.desks.iter() {

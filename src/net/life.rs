@@ -84,6 +84,7 @@ impl Life {
             // Before what holds is looked up, so that no change of it is missed.
             let orders = self.desk.open();
             self.shared.rules = self.standing.rules.load_full();
+            self.shared.relays = self.standing.relays.load_full();
             let engine = Engine::new(self.id, self.shared.clone(), self.counters.clone(), seed);
             let worker = Rc::new(RefCell::new(Worker::new(
                 engine,

@@ -231,6 +231,7 @@ pub struct Bound {
     listeners: Vec<Listener>,
     prepared: Vec<Prepared>,
     receive_buffer: Option<usize>,
+    gate: Arc<ConnectionGate>,
 }
 
 /// The sockets of one worker, and its mailbox.
@@ -336,6 +337,7 @@ impl Server {
             listeners,
             prepared,
             receive_buffer,
+            gate,
         })
     }
 }
@@ -358,7 +360,9 @@ impl Bound {
         let desks: Vec<Arc<Desk>> = self.prepared.iter().map(|_| Arc::default()).collect();
         let standing = Arc::new(Standing {
             rules: ArcSwap::new(shared.rules.clone()),
+            relays: ArcSwap::new(shared.relays.clone()),
             settings: ArcSwap::new(self.settings),
+            gate: self.gate,
         });
         let mut server = Server {
             control: Control::new(desks.clone(), standing.clone(), clock),

@@ -63,9 +63,49 @@ pub struct Bandwidth {
 
 #[derive(Debug)]
 struct Server {
-    limits: BandwidthLimits,
+    limits: Current,
     ways: [TotalWay; 2],
     users: Mutex<HashMap<Arc<str>, Weak<User>, RandomState>>,
+}
+
+/// The limits in force, which every payload asks for.
+#[derive(Debug, Default)]
+struct Current {
+    per_allocation: AtomicU64,
+    per_user: AtomicU64,
+    total: AtomicU64,
+    burst_millis: AtomicU64,
+}
+
+impl Current {
+    fn set(&self, limits: BandwidthLimits) {
+        let BandwidthLimits {
+            per_allocation,
+            per_user,
+            total,
+            burst,
+        } = limits;
+        let burst = u64::try_from(burst.as_millis()).unwrap_or(u64::MAX);
+        for (place, value) in [
+            (&self.per_allocation, per_allocation),
+            (&self.per_user, per_user),
+            (&self.total, total),
+            (&self.burst_millis, burst),
+        ] {
+            place.store(value, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn get(&self) -> BandwidthLimits {
+        let get = |place: &AtomicU64| place.load(Ordering::Relaxed);
+        BandwidthLimits {
+            per_allocation: get(&self.per_allocation),
+            per_user: get(&self.per_user),
+            total: get(&self.total),
+            burst: Duration::from_millis(get(&self.burst_millis)),
+        }
+    }
 }
 
 /// One way of the whole server.
@@ -102,9 +142,11 @@ impl Bandwidth {
             rand::random(),
             rand::random(),
         );
+        let current = Current::default();
+        current.set(limits);
         Self {
             server: Arc::new(Server {
-                limits,
+                limits: current,
                 ways: Default::default(),
                 users: Mutex::new(HashMap::with_hasher(hasher)),
             }),
@@ -139,8 +181,19 @@ impl Bandwidth {
     #[must_use]
     #[inline]
     pub fn is_unlimited(&self) -> bool {
-        let limits = &self.server.limits;
+        let limits = self.server.limits.get();
         limits.per_allocation == 0 && limits.per_user == 0 && limits.total == 0
+    }
+
+    /// Replaces the limits. Allocations get meters, or lose them, only when whoever has them asks again.
+    pub fn set_limits(&self, limits: BandwidthLimits) {
+        self.server.limits.set(limits);
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> BandwidthLimits {
+        self.server.limits.get()
     }
 
     /// How many users have meters.
@@ -157,7 +210,7 @@ impl Server {
     }
 
     fn burst(&self, rate: u64) -> u64 {
-        rate.saturating_mul(self.limits.burst.as_millis() as u64) / 1000
+        rate.saturating_mul(self.limits.burst_millis.load(Ordering::Relaxed)) / 1000
     }
 }
 
@@ -238,7 +291,7 @@ impl Meter {
 
     /// Counts what passes whatever the limits say: the bytes of a stream that were read already.
     pub fn charge(&self, now: u64, way: Direction, bytes: usize) {
-        let limits = &self.server.limits;
+        let limits = self.server.limits.get();
         let bytes = bytes as u64;
         let add = |bucket: &Bucket, rate: u64| {
             if rate > 0 {
@@ -261,7 +314,7 @@ impl Meter {
     /// How long nothing may pass; a stream is not read from for that time.
     #[must_use]
     pub fn pause(&self, now: u64, way: Direction) -> Duration {
-        let limits = &self.server.limits;
+        let limits = self.server.limits.get();
         let wait = |bucket: &Bucket, rate: u64| {
             let over = bucket.level(now, rate).checked_sub(self.server.burst(rate));
             match over {

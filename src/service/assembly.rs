@@ -307,17 +307,22 @@ pub fn dtls(settings: &Settings) -> Result<Option<Arc<Dtls>>, CannotServe> {
         .ok_or(DtlsError::Key)
         .map_err(CannotServe::new)?;
     let seed = random_seed().map_err(CannotServe::new)?;
+    let dtls =
+        Dtls::new(dtls_settings(settings), certificate, key, seed).map_err(CannotServe::new)?;
+    Ok(Some(Arc::new(dtls)))
+}
+
+/// How many DTLS clients there may be, and for how long.
+pub fn dtls_settings(settings: &Settings) -> DtlsSettings {
     let dtls = &settings.dtls;
-    let dtls = DtlsSettings {
+    DtlsSettings {
         max_half_open: dtls.max_half_open,
         max_half_open_per_prefix: dtls.max_half_open_per_prefix,
         max_associations: dtls.max_associations,
         handshake_timeout: dtls.handshake_timeout,
         idle_timeout: dtls.idle_timeout,
         prefixes: prefixes(settings),
-    };
-    let dtls = Dtls::new(dtls, certificate, key, seed).map_err(CannotServe::new)?;
-    Ok(Some(Arc::new(dtls)))
+    }
 }
 
 /// What the sockets are like.

@@ -1,21 +1,33 @@
 //! The running service: a server with its settings.
 //!
 //! What there is to a server beyond its workers: the settings it runs with, how they become what the workers go by
-//! ([`assembly`]), and what operators change while it runs. The command line starts one, the HTTP side shows it. Sockets
-//! are the `net` room's, and who may ask for what is the `admin` room's. Main type: [`Service`].
+//! ([`assembly`]), and how they change while it runs ([`reload`]). The command line starts one, the HTTP side shows it.
+//! Sockets are the `net` room's, and who may ask for what is the `admin` room's. Main types: [`Service`], [`Parts`].
 
 pub mod assembly;
+pub mod reload;
+mod watch;
+
+pub use reload::{ReloadError, Reloaded};
 
 use crate::config::Settings;
 use crate::engine::Shared;
-use crate::net::Server;
 use crate::net::addresses::RelayAddress;
 use crate::net::control::Control;
+use crate::net::dtls::Dtls;
+use crate::net::tls::Tls;
+use crate::telemetry::log::Levels;
 use arc_swap::ArcSwap;
 use assembly::Seeds;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+/// How often is looked whether the last session has ended.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Settings that cannot be served with, although they are consistent: what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,12 +41,41 @@ impl CannotServe {
     }
 }
 
+/// What a service is made of.
+pub struct Parts {
+    /// The workers.
+    pub control: Control,
+    /// What they share.
+    pub shared: Shared,
+    /// The settings they were started with.
+    pub settings: Settings,
+    /// The file those are from; `None` in a trial.
+    pub file: Option<PathBuf>,
+    /// All files those are from, secrets' and certificates' too.
+    pub files: Vec<PathBuf>,
+    /// Where it relays from.
+    pub relays: Vec<RelayAddress>,
+    /// What was made up at the start.
+    pub seeds: Seeds,
+    /// What TLS clients are shown.
+    pub tls: Option<Arc<Tls>>,
+    /// What DTLS clients are shown.
+    pub dtls: Option<Arc<Dtls>>,
+    /// The log's level; `None` where there is no log.
+    pub levels: Option<Levels>,
+}
+
 /// A running server and its settings. Shared by all that serve operators.
 pub struct Service {
     control: Control,
     shared: Shared,
-    relays: Vec<RelayAddress>,
+    file: Option<PathBuf>,
+    files: ArcSwap<Vec<PathBuf>>,
+    relays: ArcSwap<Vec<RelayAddress>>,
     seeds: Seeds,
+    tls: Option<Arc<Tls>>,
+    dtls: Option<Arc<Dtls>>,
+    levels: Option<Levels>,
     settings: ArcSwap<Settings>,
     is_draining: AtomicBool,
     /// Held while something is changed, so that two changes do not mix.
@@ -42,20 +83,31 @@ pub struct Service {
 }
 
 impl Service {
-    /// The service that a server makes with these settings.
+    /// A service of these parts.
     #[must_use]
-    pub fn new(
-        server: &Server,
-        shared: Shared,
-        settings: Settings,
-        relays: Vec<RelayAddress>,
-        seeds: Seeds,
-    ) -> Self {
-        Service {
-            control: server.control(),
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            control,
             shared,
+            settings,
+            file,
+            files,
             relays,
             seeds,
+            tls,
+            dtls,
+            levels,
+        } = parts;
+        Service {
+            control,
+            shared,
+            file,
+            files: ArcSwap::from_pointee(files),
+            relays: ArcSwap::from_pointee(relays),
+            seeds,
+            tls,
+            dtls,
+            levels,
             settings: ArcSwap::from_pointee(settings),
             is_draining: AtomicBool::new(false),
             changes: Mutex::new(()),
@@ -76,8 +128,8 @@ impl Service {
 
     /// Where it relays from.
     #[must_use]
-    pub fn relays(&self) -> &[RelayAddress] {
-        &self.relays
+    pub fn relays(&self) -> Arc<Vec<RelayAddress>> {
+        self.relays.load_full()
     }
 
     /// What the workers share.
@@ -86,19 +138,10 @@ impl Service {
         &self.shared
     }
 
-    /// Lets these settings hold from now on, as far as they can while the server runs.
-    ///
-    /// # Errors
-    /// Where they cannot be served with; then nothing changes.
-    pub async fn apply(&self, settings: Settings) -> Result<(), CannotServe> {
-        let _one = self.changes.lock().await;
-        let mut rules = assembly::rules(&settings, &self.relays, &self.seeds)?;
-        rules.draining = self.is_draining();
-        let limits = assembly::limits(&settings, self.relays.len());
-        self.shared.quotas.set_limits(limits);
-        self.control.set_rules(rules).await;
-        self.settings.store(Arc::new(settings));
-        Ok(())
+    /// The log's level; `None` where there is no log.
+    #[must_use]
+    pub fn levels(&self) -> Option<&Levels> {
+        self.levels.as_ref()
     }
 
     /// Whether new allocations are refused.
@@ -113,10 +156,24 @@ impl Service {
     /// Where the settings in force cannot be served with any more, as when an address is gone; then nothing changes.
     pub async fn set_draining(&self, draining: bool) -> Result<(), CannotServe> {
         let _one = self.changes.lock().await;
-        let mut rules = assembly::rules(&self.settings(), &self.relays, &self.seeds)?;
+        let mut rules = assembly::rules(&self.settings(), &self.relays(), &self.seeds)?;
         rules.draining = draining;
         self.control.set_rules(rules).await;
         self.is_draining.store(draining, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Refuses new allocations, and waits until those there are have ended, but no longer than the settings allow; how
+    /// many are left.
+    pub async fn drain(&self) -> u32 {
+        let deadline = Instant::now() + self.settings().server.drain;
+        if let Err(error) = self.set_draining(true).await {
+            tracing::warn!(%error, "new allocations are not refused meanwhile");
+        }
+        let quotas = &self.shared.quotas;
+        while quotas.in_use() > 0 && Instant::now() < deadline {
+            sleep(LOOK).await;
+        }
+        quotas.in_use()
     }
 }

@@ -5,6 +5,7 @@
 //! Main items: [`start`], [`LogGuard`].
 
 use crate::config::{Log, LogFormat};
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,14 +55,53 @@ pub enum LogError {
 /// Keeps the log; when it is dropped, the lines that wait are written, for a second at most.
 #[derive(Debug)]
 #[must_use = "the last lines are lost without it"]
-pub struct LogGuard(Queue);
+pub struct LogGuard {
+    queue: Queue,
+    levels: Levels,
+}
+
+/// Changes the level of the log while it is written. Clones change the same.
+#[derive(Clone)]
+pub struct Levels(Arc<dyn Fn(EnvFilter) -> bool + Send + Sync>);
+
+impl fmt::Debug for Levels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Levels")
+    }
+}
+
+impl Levels {
+    /// Writes what this level lets through from now on: a level, or levels by module.
+    ///
+    /// # Errors
+    /// [`LogError::Level`] where it is no filter; [`LogError::Twice`] where another log has taken this one's place.
+    pub fn set(&self, level: &str) -> Result<(), LogError> {
+        let changed = (self.0)(filter(level)?);
+        changed.then_some(()).ok_or(LogError::Twice)
+    }
+}
+
+impl LogGuard {
+    /// What changes the log's level.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        self.levels.clone()
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(level).map_err(|error| LogError::Level {
+        level: level.to_owned(),
+        reason: error.to_string(),
+    })
+}
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
         let end = Instant::now() + LAST_LINES;
         let (done, is_done) = sync_channel(1);
         let mut job = Job::Tell(done);
-        while let Err(TrySendError::Full(back)) = self.0.jobs.try_send(job) {
+        while let Err(TrySendError::Full(back)) = self.queue.jobs.try_send(job) {
             if Instant::now() >= end {
                 return;
             }
@@ -77,10 +117,7 @@ impl Drop for LogGuard {
 /// # Errors
 /// [`LogError`] where the level is no filter, or a log was started before, or there is no thread to be had.
 pub fn start(settings: &Log) -> Result<LogGuard, LogError> {
-    let filter = EnvFilter::try_new(&settings.level).map_err(|error| LogError::Level {
-        level: settings.level.clone(),
-        reason: error.to_string(),
-    })?;
+    let filter = filter(&settings.level)?;
     let (jobs, queued) = sync_channel(QUEUE);
     let queue = Queue {
         jobs,
@@ -94,12 +131,24 @@ pub fn start(settings: &Log) -> Result<LogGuard, LogError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone());
-    let done = match settings.format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let (done, levels) = match settings.format {
+        LogFormat::Text => {
+            let builder = builder
+                .with_ansi(io::stderr().is_terminal())
+                .with_filter_reloading();
+            let handle = builder.reload_handle();
+            let levels = Levels(Arc::new(move |filter| handle.reload(filter).is_ok()));
+            (builder.try_init(), levels)
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let levels = Levels(Arc::new(move |filter| handle.reload(filter).is_ok()));
+            (builder.try_init(), levels)
+        }
     };
     done.map_err(|_| LogError::Twice)?;
-    Ok(LogGuard(queue))
+    Ok(LogGuard { queue, levels })
 }
 
 #[derive(Debug)]

@@ -23,6 +23,7 @@ mod logs;
 mod metrics;
 mod mobility;
 mod relaying;
+mod reload;
 mod sandbox;
 mod start_failures;
 mod streams;

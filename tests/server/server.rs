@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -61,6 +63,7 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A configuration in the making: UDP and TCP on 127.0.0.1, one worker, one user, peers on loopback allowed.
+#[derive(Clone)]
 pub struct Setup {
     sections: BTreeMap<&'static str, Vec<String>>,
     hosts: Vec<IpAddr>,
@@ -81,6 +84,7 @@ impl Setup {
         };
         setup
             .set("server", "workers = 1")
+            .set("server", "drain = \"0s\"")
             .set("relay", &format!("ports = \"{}\"", port_range(100)))
             .set("relay", "quarantine = \"0s\"")
             .set("peers", "allow = [\"127.0.0.0/8\", \"::1\"]")
@@ -179,6 +183,8 @@ impl Setup {
 
     fn launch(self, mut command: Command) -> Server {
         let folder = tempfile::tempdir().unwrap();
+        // It is read again by whoever the server becomes where it was root.
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let config = folder.path().join("hairpin.toml");
         std::fs::write(&config, self.text()).unwrap();
         command.arg("run").arg("-c").arg(config);
@@ -187,7 +193,7 @@ impl Setup {
             process,
             port: self.port,
             metrics: self.metrics,
-            _folder: folder,
+            folder,
         }
     }
 }
@@ -323,7 +329,7 @@ pub struct Server {
     process: Process,
     port: u16,
     metrics: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -335,6 +341,37 @@ impl Server {
     /// Where the metrics are.
     pub fn metrics_address(&self) -> SocketAddr {
         SocketAddr::new(V4, self.metrics)
+    }
+
+    /// Writes another configuration in place of the one it was started with.
+    pub fn rewrite(&self, text: &str) {
+        std::fs::write(self.folder.path().join("hairpin.toml"), text).unwrap();
+    }
+
+    /// Sends a signal: HUP, TERM.
+    pub fn signal(&self, name: &str) {
+        let id = self.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &id])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits until the program has ended.
+    pub fn ended(self) -> (ExitStatus, Vec<String>) {
+        let (status, _, log) = self.process.ended();
+        (status, log)
+    }
+
+    /// What is at a path of the metrics' address: the status line and the rest.
+    pub fn page(&self, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.metrics_address()).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (status, rest) = answer.split_once("\r\n").unwrap();
+        (status.to_owned(), rest.to_owned())
     }
 
     /// The listener on another address.

@@ -95,6 +95,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         strangers: limits::strangers(document.strangers, default.strangers, &mut problems),
         limits: limits::limits(document.limits, default.limits, &mut problems),
         bandwidth: limits::bandwidth(document.bandwidth, default.bandwidth, &mut problems),
+        reload: reload(document.reload, &mut problems),
         log: log(document.log, default.log, &mut problems),
         metrics: places.metrics,
     };
@@ -240,6 +241,25 @@ fn server(given: document::Server, default: to::Server, problems: &mut Problems)
         user: account("user", given.user, problems).unwrap_or(default.user),
         group: account("group", given.group, problems),
         sandbox: given.sandbox.unwrap_or(default.sandbox),
+        drain: problems.duration(
+            "drain",
+            given.drain,
+            Duration::ZERO..=Duration::from_secs(24 * 3600),
+            default.drain,
+        ),
+    }
+}
+
+fn reload(given: document::Reload, problems: &mut Problems) -> to::Reload {
+    let default = to::Reload::default();
+    to::Reload {
+        watch: given.watch.unwrap_or(default.watch),
+        interval: problems.duration(
+            "interval",
+            given.interval,
+            Duration::from_secs(1)..=Duration::from_secs(24 * 3600),
+            default.interval,
+        ),
     }
 }
 

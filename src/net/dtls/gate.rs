@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    settings: DtlsSettings,
     associations: usize,
     half_open: usize,
     by_prefix: HashMap<Prefix, usize>,
@@ -16,26 +17,39 @@ struct Counts {
 
 #[derive(Debug)]
 pub(super) struct Gate {
-    settings: DtlsSettings,
     counts: Mutex<Counts>,
 }
 
 impl Gate {
     pub fn new(settings: DtlsSettings) -> Self {
         Gate {
-            settings,
-            counts: Mutex::default(),
+            counts: Mutex::new(Counts {
+                settings,
+                associations: 0,
+                half_open: 0,
+                by_prefix: HashMap::new(),
+            }),
         }
+    }
+
+    /// The limits in force.
+    pub fn settings(&self) -> DtlsSettings {
+        self.counts().settings
+    }
+
+    /// Judges handshakes that begin by other limits from now on.
+    pub fn set_settings(&self, settings: DtlsSettings) {
+        self.counts().settings = settings;
     }
 
     /// A place for an association whose handshake begins; `None` where there are too many.
     pub fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        let prefix = self.settings.prefixes.of(client);
         let mut counts = self.counts();
+        let prefix = counts.settings.prefixes.of(client);
         let of_prefix = counts.by_prefix.get(&prefix).copied().unwrap_or(0);
-        let is_full = counts.associations >= self.settings.max_associations
-            || counts.half_open >= self.settings.max_half_open
-            || of_prefix >= self.settings.max_half_open_per_prefix;
+        let is_full = counts.associations >= counts.settings.max_associations
+            || counts.half_open >= counts.settings.max_half_open
+            || of_prefix >= counts.settings.max_half_open_per_prefix;
         if is_full {
             return None;
         }

@@ -61,7 +61,6 @@ pub enum DtlsError {
 
 /// DTLS as all workers offer it.
 pub struct Dtls {
-    settings: DtlsSettings,
     config: Arc<Config>,
     certificate: ArcSwap<DtlsCertificate>,
     cookies: CookieKey,
@@ -72,7 +71,7 @@ pub struct Dtls {
 impl fmt::Debug for Dtls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dtls")
-            .field("settings", &self.settings)
+            .field("settings", &self.gate.settings())
             .finish_non_exhaustive()
     }
 }
@@ -97,13 +96,17 @@ impl Dtls {
             .build()
             .map_err(DtlsError::Library)?;
         Ok(Dtls {
-            settings,
             config: Arc::new(config),
             certificate: ArcSwap::from_pointee(checked(certificate, key)?),
             cookies: CookieKey::new(&seed).ok_or(DtlsError::Key)?,
             gate: Arc::new(Gate::new(settings)),
             fault: Fault::default(),
         })
+    }
+
+    /// Lets other limits hold from the next handshake on, and another idle timeout for all.
+    pub fn set_limits(&self, settings: DtlsSettings) {
+        self.gate.set_settings(settings);
     }
 
     /// How many associations there are, those in the middle of their handshake included.

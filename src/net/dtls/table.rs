@@ -267,7 +267,7 @@ impl Associations {
                 return;
             }
             self.timers.pop();
-            let settings = self.dtls.settings;
+            let settings = self.dtls.gate.settings();
             let Some((association, mut sinks)) = self.with_sinks(number, outbox) else {
                 continue;
             };
@@ -295,7 +295,7 @@ impl Associations {
 
     /// Notes what a state machine said.
     fn went_on(&mut self, at: Moment, number: u32, progress: Result<Progress, Broken>) {
-        let settings = self.dtls.settings;
+        let settings = self.dtls.gate.settings();
         let Some(association) = self.slots.get_mut(number as usize) else {
             return;
         };

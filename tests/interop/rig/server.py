@@ -177,7 +177,7 @@ class Hairpin(Server):
         super().start()
 
     def configuration(self):
-        lines = ["[server]", "workers = 2", ""]
+        lines = ["[server]", "workers = 2", 'drain = "0s"', ""]
         for address in self.site.listen:
             for port in self.site.ports:
                 for transport in ("udp", "tcp"):
