@@ -458,13 +458,14 @@ impl Run {
         Some(())
     }
 
-    /// A connection closes, and its client comes again from another port: an allocation that may move waits for it.
+    /// A connection closes, and its client comes again from another port, the time after that from the first: an
+    /// allocation that may move waits for it.
     fn client_goes(&mut self, number: usize) {
         let client = &mut self.players[number].client;
         self.world.client_gone(client);
         let gone = client.path.tuple;
         let mut from = gone.client();
-        from.set_port(from.port() + 16);
+        from.set_port(from.port() ^ 16);
         client.path.tuple = FiveTuple::new(from, gone.server(), gone.transport());
         if gone.transport().is_stream() {
             client.path.link = Link::Stream(from.port().into());

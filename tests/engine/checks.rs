@@ -3,8 +3,8 @@
 use crate::client::Reply;
 use crate::world::{Arrival, Live, World};
 use hairpin::engine::{
-    CHANNEL_LIFETIME, ClientPath, Counters, Event, FiveTuple, Opened, PERMISSION_LIFETIME, RelayId,
-    RelayedAddress, ToClient,
+    AllocationId, CHANNEL_LIFETIME, ClientPath, Counters, Event, FiveTuple, Opened,
+    PERMISSION_LIFETIME, RelayId, RelayedAddress, ToClient,
 };
 use hairpin::wire::{AttributeType, Class, Mac, Message, Method, channel_data};
 use std::collections::{HashMap, HashSet};
@@ -99,7 +99,8 @@ impl World {
             match event {
                 Event::CloseRelay(relay) => {
                     let socket = self.sockets.remove(&(worker, relay)).expect("it was open");
-                    for live in self.live.values_mut().filter(|l| l.worker == worker) {
+                    let all = self.live.values_mut().chain(self.pathless.values_mut());
+                    for live in all.filter(|l| l.worker == worker) {
                         if live.relays.iter().any(|(id, _)| *id == relay) {
                             live.relays.retain(|(id, _)| *id != relay);
                             live.permissions
@@ -131,26 +132,34 @@ impl World {
                         let socket = self.sockets.remove(&(worker, *relay));
                         sockets.push(socket.expect("it was open"));
                     }
-                    for live in self.live.values_mut().filter(|l| l.worker == worker) {
-                        if live.relays.iter().any(|(id, _)| relays.contains(id)) {
-                            live.worker = ON_THE_WAY;
-                        }
+                    let is_taken_along = |live: &Live| {
+                        live.worker == worker
+                            && live.relays.iter().any(|(id, _)| relays.contains(id))
+                    };
+                    let gone = self.live.extract_if(|_, live| is_taken_along(live));
+                    self.pathless.extend(gone.map(|(_, live)| (live.id, live)));
+                    for live in self.pathless.values_mut().filter(|l| is_taken_along(l)) {
+                        live.worker = ON_THE_WAY;
                     }
                     self.letters.push_back((letter, sockets));
                 }
                 Event::Moved(moved) => {
-                    let mut live = self.live.remove(&moved.from).expect("it was open");
+                    let mut live = self.take(&moved.from, moved.id);
                     assert!([ON_THE_WAY, worker].contains(&live.worker));
                     live.worker = worker;
                     for (relay, relayed) in &mut live.relays {
                         *relay = self.relay_at(worker, *relayed);
                     }
-                    let former = self.live.insert(moved.to.tuple, live);
-                    assert!(former.is_none(), "two allocations on one 5-tuple");
+                    if self.engines[worker].has_allocation(&moved.to.tuple) {
+                        self.enter(moved.to.tuple, live);
+                    } else {
+                        // That path closed meanwhile.
+                        self.pathless.insert(live.id, live);
+                    }
                 }
                 Event::Opened(opened) => self.opened(worker, *opened),
                 Event::Closed(closed) => {
-                    let live = self.live.remove(&closed.client.tuple).expect("it was open");
+                    let live = self.take(&closed.client.tuple, closed.id);
                     assert!(live.relays.is_empty(), "its relays are closed before");
                     let tuple = closed.client.tuple;
                     assert!(!self.routes.iter().any(|route| route.client == tuple));
@@ -208,29 +217,47 @@ impl World {
         let socket_of = |relayed: RelayedAddress| (self.relay_at(worker, relayed), relayed);
         let relays: Vec<_> = opened.relayed.iter().map(socket_of).collect();
         let (_, relayed) = relays[0];
-        let former = self.live.insert(
-            opened.client.tuple,
-            Live {
-                worker,
-                user: opened.user,
-                relays,
-                relayed,
-                permissions: HashMap::new(),
-                channels: HashMap::new(),
-            },
-        );
+        let live = Live {
+            id: opened.id,
+            worker,
+            user: opened.user,
+            relays,
+            relayed,
+            permissions: HashMap::new(),
+            channels: HashMap::new(),
+        };
+        self.enter(opened.client.tuple, live);
+    }
+
+    fn enter(&mut self, tuple: FiveTuple, live: Live) {
+        let former = self.live.insert(tuple, live);
         assert!(former.is_none(), "two allocations on one 5-tuple");
+    }
+
+    /// Takes out an allocation that was last at a 5-tuple, which may be another's by now.
+    fn take(&mut self, tuple: &FiveTuple, id: AllocationId) -> Live {
+        if let Some(live) = self.pathless.remove(&id) {
+            return live;
+        }
+        let live = self.live.remove(tuple).expect("it was open");
+        assert_eq!(live.id, id);
+        live
+    }
+
+    /// All allocations, with a path or without.
+    pub fn all_live(&self) -> impl Iterator<Item = &Live> {
+        self.live.values().chain(self.pathless.values())
     }
 
     pub fn check(&self) {
         for (worker, engine) in self.engines.iter().enumerate() {
-            let known = self.live.values().filter(|l| l.worker == worker).count();
+            let known = self.all_live().filter(|l| l.worker == worker).count();
             assert_eq!(engine.allocation_count(), known);
             assert!(known == 0 || engine.next_deadline().is_some());
         }
         let sum = |of: &dyn Fn(&Counters) -> u64| self.counters.iter().map(|c| of(c)).sum::<u64>();
         let alive = sum(&|c| c.allocations_opened.get()) - sum(&|c| c.allocations_closed.get());
-        assert_eq!(alive, self.live.len() as u64);
+        assert_eq!(alive, self.all_live().count() as u64);
         let counted = [
             sum(&|c| c.to_peers.packets.get()),
             sum(&|c| c.to_peers.bytes.get()),
@@ -243,11 +270,11 @@ impl World {
         let counts = self.shared.relays.counts(self.now().instant);
         // A reserved port counts like the allocation it is held for.
         let in_use = self.shared.quotas.in_use() as usize;
-        assert_eq!(in_use, self.live.len() + counts.reserved as usize);
+        assert_eq!(in_use, self.all_live().count() + counts.reserved as usize);
         let on_the_way: usize = self.letters.iter().map(|(_, sockets)| sockets.len()).sum();
         let open = self.sockets.len() + on_the_way;
         assert_eq!(counts.used as usize, open);
-        let relays = || self.live.values().flat_map(|live| &live.relays);
+        let relays = || self.all_live().flat_map(|live| &live.relays);
         assert_eq!(open, relays().count());
         let advertised: HashSet<_> = relays().map(|(_, relayed)| relayed.advertised).collect();
         assert_eq!(advertised.len(), open);

@@ -340,9 +340,9 @@ fn s_tcp_08_t_mob_05_an_allocation_waits_for_its_client_until_its_lifetime_is_ov
 
         world.client_gone(&new);
         world.advance(599);
-        assert_eq!(world.live.len(), 1);
+        assert_eq!(world.all_live().count(), 1);
         world.advance(1);
-        assert_eq!(world.live.len(), 0);
+        assert_eq!(world.all_live().count(), 0);
         assert_eq!(world.closed[0].reason, CloseReason::Expired);
         assert_eq!(old.code(&mut world, &refresh_with(&ticket)), 437);
         world.expect_nothing_left();

@@ -12,9 +12,9 @@ pub use crate::setup::{
 use crate::checks::{check_reply, within};
 use crate::client::{Client, Login, Reply};
 use hairpin::engine::{
-    Bound, ClientPath, Closed, Connect, ConnectionId, Counters, Delivery, Engine, FiveTuple,
-    Instant, Letter, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError, RelayId, RelayPool,
-    RelayedAddress, Route, Shared, Transport, WorkerId,
+    AllocationId, Bound, ClientPath, Closed, Connect, ConnectionId, Counters, Delivery, Engine,
+    FiveTuple, Instant, Letter, Now, OpenRelay, Outcome, REPLY_LENGTH, RelayError, RelayId,
+    RelayPool, RelayedAddress, Route, Shared, Transport, WorkerId,
 };
 use hairpin::policy::{Bandwidth, Strangers};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -24,6 +24,7 @@ use std::time::Duration;
 
 /// An allocation as the world knows it.
 pub struct Live {
+    pub id: AllocationId,
     pub worker: usize,
     /// Whose it was when it was made.
     pub user: Arc<str>,
@@ -66,6 +67,9 @@ pub struct World {
     pub wall_jump: i64,
     pub sockets: HashMap<(usize, RelayId), SocketAddr>,
     pub live: HashMap<FiveTuple, Live>,
+    /// Those that have no 5-tuple: on their way to another worker, or waiting for a client whose connection closed
+    /// (RFC 8016). The client may come from the former one again, and have another allocation there.
+    pub pathless: HashMap<AllocationId, Live>,
     pub closed: Vec<Closed>,
     pub routes: HashSet<Route>,
     pub auth_failures: Vec<String>,
@@ -132,6 +136,7 @@ impl World {
             wall_jump: 0,
             sockets: HashMap::new(),
             live: HashMap::new(),
+            pathless: HashMap::new(),
             closed: Vec::new(),
             routes: HashSet::new(),
             auth_failures: Vec::new(),
@@ -229,8 +234,12 @@ impl World {
 
     pub fn client_gone(&mut self, client: &Client) {
         let now = self.now();
-        self.engines[client.worker].client_gone(now, &client.path.tuple);
+        let tuple = client.path.tuple;
+        self.engines[client.worker].client_gone(now, &tuple);
         self.drain(client.worker);
+        if let Some(waits) = self.live.remove(&tuple) {
+            self.pathless.insert(waits.id, waits);
+        }
         self.check();
     }
 
@@ -344,7 +353,8 @@ impl World {
         assert_eq!(self.shared.quotas.holders(), (0, 0));
         assert_eq!(self.shared.mobile.count(), 0);
         assert_eq!(self.shared.connections.count(), 0);
-        assert!(self.live.is_empty() && self.sockets.is_empty() && self.routes.is_empty());
+        assert_eq!(self.all_live().count(), 0);
+        assert!(self.sockets.is_empty() && self.routes.is_empty());
         for engine in &self.engines {
             assert_eq!(engine.next_deadline(), None);
             assert_eq!(engine.allocation_count(), 0);
