@@ -4,7 +4,7 @@
 //! address the pool chose, and is answered from [`Engine::relay_opened`].
 
 use super::allocation::{Allocation, Channels, Permissions, Relay, Relays};
-use super::authenticate::Authorized;
+use super::authenticate::{Authorized, Holder};
 use super::connections::Connections;
 use super::counters::RefusalReason;
 use super::new_peers::NewPeers;
@@ -14,10 +14,10 @@ use super::outcome::{
 use super::relays::{Owner, PortWish, RelayedAddress, ReservationToken};
 use super::respond::Asked;
 use super::timers::Slot;
-use super::{ClientPath, Engine, Event, Instant, Now, Outcome, Transport};
+use super::{ClientPath, Engine, Event, Now, Outcome, Transport};
 use crate::policy::{Lease, QuotaExceeded};
 use crate::wire::attribute::{Family, Malformed};
-use crate::wire::{AttributeType, ErrorCode, Key, Message, Writer};
+use crate::wire::{AttributeType, ErrorCode, Message, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -33,13 +33,9 @@ const PORT_TRIES: u8 = 8;
 pub(super) struct Pending {
     client: ClientPath,
     asked: Asked,
-    user: Arc<str>,
-    user_part: Option<Arc<str>>,
-    key: Key,
-    token_ends: Option<Instant>,
+    holder: Holder,
     is_mobile: bool,
     lifetime: u32,
-    credential_until: Option<Instant>,
     protocol: RelayProtocol,
     wish: PortWish,
     lease: Lease,
@@ -193,8 +189,7 @@ impl Engine {
         if let Some(allocation) = existing.and_then(|slot| self.allocations.get(slot as usize)) {
             // The request that made it comes again: the answer was lost.
             if allocation.created_by == request.asked.transaction
-                && allocation.user == request.user
-                && allocation.token_ends.is_some() == request.token_ends.is_some()
+                && allocation.holder.is_same(&request.holder)
             {
                 return self.succeed(&request.asked, reply, |writer| {
                     describe(writer, allocation, now);
@@ -278,17 +273,13 @@ impl Engine {
         Ok(Pending {
             client: *client,
             asked: request.asked,
-            user: request.user.clone(),
-            user_part: request.user_part.clone(),
-            key: request.key,
-            token_ends: request.token_ends,
+            holder: request.holder.clone(),
             is_mobile,
             lifetime: self.rules().lifetime_until(
                 wanted.lifetime,
                 now.instant,
-                request.credential_until,
+                request.holder.credential_until,
             ),
-            credential_until: request.credential_until,
             protocol: wanted.protocol,
             wish,
             lease,
@@ -449,7 +440,7 @@ impl Engine {
         });
         let expires = now_instant
             .after_seconds(pending.lifetime)
-            .at_most(pending.token_ends);
+            .at_most(pending.holder.token_ends);
         let mut relays = Relays::default();
         for opening in pending.opened.iter().flatten() {
             relays.insert(Relay {
@@ -461,13 +452,11 @@ impl Engine {
         let id = AllocationId(u64::from_be_bytes(self.random()));
         let mobile = pending.is_mobile.then(|| self.first_ticket(id)).flatten();
         let is_mobile = mobile.is_some();
+        let user = pending.holder.user.clone();
         let slot = self.allocations.insert(Allocation {
             id,
             client: pending.client,
-            user: pending.user.clone(),
-            user_part: pending.user_part,
-            key: pending.key,
-            token_ends: pending.token_ends,
+            holder: pending.holder,
             created_by: pending.asked.transaction,
             created: now_instant,
             timer: expires,
@@ -480,7 +469,6 @@ impl Engine {
             usage: Usage::default(),
             icmp: (0, 0),
             mobile,
-            credential_until: pending.credential_until,
             new_peers: NewPeers::default(),
             meter: self.shared.bandwidth.meter(pending.lease.user()),
             lease: pending.lease,
@@ -506,7 +494,7 @@ impl Engine {
         self.counters.allocations_opened.add(1);
         self.events.push_back(Event::Opened(Box::new(Opened {
             id,
-            user: pending.user,
+            user,
             client: pending.client,
             relayed: relays.addresses(),
             lifetime: expires.since(now_instant),

@@ -1,6 +1,7 @@
 //! One allocation: its permissions, its channels and its deadlines. Nothing here sends or answers.
 
-use super::connections::{Connections, Holder};
+use super::authenticate::Holder;
+use super::connections::Connections;
 use super::mobility::Mobile;
 use super::new_peers::NewPeers;
 use super::outcome::{AllocationId, RelayId, Relayed, Route, Usage};
@@ -9,7 +10,7 @@ use super::relays::{RelayedAddress, ReservationToken};
 use super::time::Instant;
 use crate::policy::{Lease, Meter};
 use crate::wire::attribute::Family;
-use crate::wire::{ChannelNumber, ErrorCode, Key, TransactionId};
+use crate::wire::{ChannelNumber, ErrorCode, TransactionId};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -253,14 +254,7 @@ pub(super) enum RouteChange {
 pub(super) struct Allocation {
     pub id: AllocationId,
     pub client: ClientPath,
-    pub user: Arc<str>,
-    /// Of an ephemeral `expiry:user` the user, where there is one.
-    pub user_part: Option<Arc<str>>,
-    /// The key of the credential, so that later requests need no look-up and an ephemeral credential that expires
-    /// meanwhile does not end a call.
-    pub key: Key,
-    /// When the access token is over that the key is from (RFC 7635): the allocation lives no longer.
-    pub token_ends: Option<Instant>,
+    pub holder: Holder,
     pub created_by: TransactionId,
     pub created: Instant,
     /// When the timer fires that stands in the queue for this allocation; an earlier entry is void.
@@ -278,8 +272,6 @@ pub(super) struct Allocation {
     pub icmp: (u64, u8),
     /// Of an allocation that can move.
     pub mobile: Option<Box<Mobile>>,
-    /// When the credential of its user expires, if it does.
-    pub credential_until: Option<Instant>,
     pub new_peers: NewPeers,
     /// Where bandwidth is limited.
     pub meter: Option<Arc<Meter>>,
@@ -288,23 +280,9 @@ pub(super) struct Allocation {
 }
 
 impl Allocation {
-    pub fn holder(&self) -> Holder {
-        Holder {
-            user: self.user.clone(),
-            user_part: self.user_part.clone(),
-            key: self.key,
-            token_ends: self.token_ends,
-            credential_until: self.credential_until,
-        }
-    }
-
     /// A new credential of the same owner takes the place of the former one.
     pub fn renew(&mut self, holder: &Holder) {
-        self.user = holder.user.clone();
-        self.key = holder.key;
-        self.token_ends = holder.token_ends;
-        self.credential_until = holder.credential_until;
-        let holder = self.holder();
+        self.holder = holder.clone();
         for held in self.connections.iter().flat_map(|list| &list.0) {
             held.shared.set_holder(holder.clone());
         }

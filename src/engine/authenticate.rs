@@ -6,10 +6,9 @@
 //! A client with an access token of somebody else's (RFC 7635) shows it in Allocate and Refresh. The key in it becomes the
 //! allocation's, and signs whatever else it asks for; the token's end becomes the limit of the allocation's lifetime.
 //!
-//! The credentials themselves are [`crate::auth`]'s. Main type: [`Authorized`].
+//! The credentials themselves are [`crate::auth`]'s. Main types: [`Authorized`], [`Holder`].
 
-use super::allocation::Allocation;
-use super::connections::{ConnectionId, Holder};
+use super::connections::ConnectionId;
 use super::counters::AuthFailureReason;
 use super::credential_end::end_of;
 use super::outcome::AuthenticationFailed;
@@ -27,38 +26,58 @@ use rand::Rng;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// Whose an allocation is, and what the credential left behind that it was proved with.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    pub user: Arc<str>,
+    /// Of an ephemeral `expiry:user` the user, where there is one.
+    pub user_part: Option<Arc<str>>,
+    /// What later requests are verified with: they need no look-up, and an ephemeral credential that expires meanwhile
+    /// does not end a call.
+    pub key: Key,
+    /// When the access token is over that the key is from (RFC 7635): the allocation lives no longer.
+    pub token_ends: Option<Instant>,
+    /// When the credential expires, if it does.
+    pub credential_until: Option<Instant>,
+}
+
+impl Holder {
+    /// Whether the key is from an access token.
+    pub fn has_token(&self) -> bool {
+        self.token_ends.is_some()
+    }
+
+    /// Whether both are one by what they proved. The name that goes with an access token is the id of the key that seals
+    /// it: it is everybody's with a token of that server, and may be the name of a user, who is somebody else.
+    pub fn is_same(&self, other: &Holder) -> bool {
+        self.user == other.user
+            && self.has_token() == other.has_token()
+            && (!self.has_token() || self.key == other.key)
+    }
+
+    /// Whether both are of one `user` of ephemeral credentials `expiry:user`.
+    pub fn has_same_part(&self, other: &Holder) -> bool {
+        self.has_token() == other.has_token()
+            && self.user_part.is_some()
+            && self.user_part == other.user_part
+    }
+}
+
 /// A request whose sender is known.
 #[derive(Debug)]
 pub(super) struct Authorized<'m> {
     pub message: Authenticated<'m>,
     pub asked: Asked,
-    pub user: Arc<str>,
-    /// Of an ephemeral `expiry:user` the user, where there is one.
-    pub user_part: Option<Arc<str>>,
+    pub holder: Holder,
     /// The name quotas go by.
     pub quota_name: Arc<str>,
-    pub key: Key,
-    /// When the access token is over that the key is from.
-    pub token_ends: Option<Instant>,
     /// The request shows a token itself.
     pub shows_token: bool,
-    /// When the credential expires, if it does.
-    pub credential_until: Option<Instant>,
     /// Another server sent the client here.
     pub redirected: bool,
 }
 
 impl<'m> Authorized<'m> {
-    pub fn holder(&self) -> Holder {
-        Holder {
-            user: self.user.clone(),
-            user_part: self.user_part.clone(),
-            key: self.key,
-            token_ends: self.token_ends,
-            credential_until: self.credential_until,
-        }
-    }
-
     fn new(now: Now, verified: Verified<'m>) -> Self {
         let token_ends = verified
             .remaining
@@ -66,12 +85,14 @@ impl<'m> Authorized<'m> {
         Authorized {
             message: verified.request,
             asked: Asked::signed(&verified.request, verified.key),
-            user: verified.username,
-            user_part: verified.user_part,
+            holder: Holder {
+                user: verified.username,
+                user_part: verified.user_part,
+                key: verified.key,
+                token_ends,
+                credential_until: verified.expires_at.map(|expiry| end_of(expiry, now)),
+            },
             quota_name: verified.quota_name,
-            key: verified.key,
-            credential_until: verified.expires_at.map(|expiry| end_of(expiry, now)),
-            token_ends,
             shows_token: token_ends.is_some(),
             redirected: false,
         }
@@ -79,10 +100,10 @@ impl<'m> Authorized<'m> {
 
     /// Under which name a port is held. The id of a token's key is everybody's who has a token of that server.
     pub fn reservation_owner(&self) -> &Arc<str> {
-        if self.token_ends.is_some() {
+        if self.holder.has_token() {
             &self.quota_name
         } else {
-            &self.user
+            &self.holder.user
         }
     }
 }
@@ -239,10 +260,11 @@ impl Engine {
     ) -> Result<Authorized<'m>, AuthFailure> {
         let authenticator = &self.rules().authenticator;
         let allocation = slot.and_then(|slot| self.allocations.get(slot as usize));
+        let of_connection = self.holder_of_connection(message);
         let holder = allocation
-            .map(Allocation::holder)
-            .or_else(|| self.holder_of_connection(message))
-            .or_else(|| self.paths.token_holder(&client.tuple).cloned());
+            .map(|allocation| &allocation.holder)
+            .or(of_connection.as_ref())
+            .or_else(|| self.paths.token_holder(&client.tuple));
         if let Some(holder) = holder {
             let is_owner = match credentials.claimed {
                 Claimed::Name(name) => holder.user.as_bytes() == name,
@@ -253,23 +275,22 @@ impl Engine {
             };
             // No name and no password algorithm goes into the key of a token. Whoever has the key and gives another name
             // is told so where owners are compared.
-            let fits = holder.token_ends.is_some()
+            let fits = holder.has_token()
                 || is_owner && holder.key.as_bytes().len() == algorithm.key_length();
             if fits && let Some(authenticated) = message.authenticate(&holder.key) {
                 return Ok(Authorized {
                     message: authenticated,
                     asked: Asked::signed(&authenticated, holder.key),
                     quota_name: holder.user.clone(),
-                    user: if is_owner {
-                        holder.user
-                    } else {
-                        credentials.shown().into()
+                    holder: Holder {
+                        user: if is_owner {
+                            holder.user.clone()
+                        } else {
+                            credentials.shown().into()
+                        },
+                        ..holder.clone()
                     },
-                    user_part: holder.user_part,
-                    key: holder.key,
-                    token_ends: holder.token_ends,
                     shows_token: false,
-                    credential_until: holder.credential_until,
                     redirected: false,
                 });
             }
@@ -287,14 +308,14 @@ impl Engine {
         }
         let id = message.attribute(AttributeType::CONNECTION_ID)?;
         let connection = self.tcp_connection(ConnectionId(id.connection_id().ok()?))?;
-        Some(connection.holder()).filter(|holder| holder.token_ends.is_some())
+        Some(connection.holder()).filter(Holder::has_token)
     }
 
     /// Whether a request is the allocation's user's. A renewed ephemeral credential takes the place of the one the
     /// allocation was made with, where the rules allow it, and a new token that of the one before: its key may be another
     /// by then, and it is the only proof there is (RFC 7635 §9).
     pub(super) fn is_owner(&mut self, slot: Slot, request: &Authorized<'_>) -> bool {
-        self.owns(slot, &request.holder(), request.shows_token)
+        self.owns(slot, &request.holder, request.shows_token)
     }
 
     /// The same of whoever proved to be this holder. `may_renew_token` says that a new token will do; where it does not,
@@ -304,20 +325,12 @@ impl Engine {
         let Some(allocation) = self.allocations.get_mut(slot as usize) else {
             return false;
         };
-        // The id of a token's key may be the name of a user, who is somebody else.
-        if allocation.token_ends.is_some() != holder.token_ends.is_some() {
-            return false;
-        }
-        if allocation.user == holder.user
-            && !may_renew_token
-            && (holder.token_ends.is_none() || allocation.key == holder.key)
-        {
+        let current = &allocation.holder;
+        if !may_renew_token && current.is_same(holder) {
             return true;
         }
-        let is_renewed = may_renew_token
-            || match_user_part
-                && holder.user_part.is_some()
-                && allocation.user_part == holder.user_part;
+        let is_renewed = may_renew_token && current.has_token()
+            || match_user_part && current.has_same_part(holder);
         if is_renewed {
             allocation.renew(holder);
         }

@@ -8,11 +8,11 @@
 //!
 //! Main types: [`TcpConnections`], [`TcpConnection`].
 
+use super::authenticate::Holder;
 use super::respond::Asked;
 use super::time::Instant;
 use super::timers::Slot;
 use crate::policy::{Direction, Meter};
-use crate::wire::Key;
 use rand::{Rng, RngExt};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -54,20 +54,6 @@ impl Stage {
             _ => Stage::Closed,
         }
     }
-}
-
-/// Whose allocation it is, and what its credential left behind.
-#[derive(Clone, Debug)]
-pub(super) struct Holder {
-    pub user: Arc<str>,
-    /// Of an ephemeral `expiry:user` the user, where there is one.
-    pub user_part: Option<Arc<str>>,
-    /// The key that verifies requests.
-    pub key: Key,
-    /// When the access token is over that the key is from (RFC 7635).
-    pub token_ends: Option<Instant>,
-    /// When the credential expires, if it does.
-    pub credential_until: Option<Instant>,
 }
 
 /// What all workers know of a connection.

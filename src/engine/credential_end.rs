@@ -6,6 +6,7 @@
 
 use super::authenticate::{Authorized, Challenge};
 use super::counters::AuthFailureReason;
+use super::requests::RefreshWish;
 use super::timers::Slot;
 use super::{ClientPath, CloseReason, Engine, Instant, Now, Outcome, Rules};
 use crate::wire::ErrorCode;
@@ -39,20 +40,22 @@ pub(super) fn end_of(expiry: u64, now: Now) -> Instant {
 
 impl Engine {
     /// Ends an allocation at the Refresh of a client whose credential has expired, which is answered 401 as any request
-    /// with such a credential.
+    /// with such a credential. The client may still give it back.
     pub(super) fn refuse_expired(
         &mut self,
         now: Now,
         client: &ClientPath,
         slot: Slot,
+        wish: RefreshWish,
         request: &Authorized<'_>,
         reply: &mut [u8],
     ) -> Option<Outcome> {
-        let until = self.allocations.get(slot as usize)?.credential_until?;
-        if until > now.instant {
+        let allocation = self.allocations.get(slot as usize)?;
+        let until = allocation.holder.credential_until?;
+        if wish.lifetime == Some(0) || until > now.instant {
             return None;
         }
-        self.report_failure(client, &request.user, AuthFailureReason::Expired);
+        self.report_failure(client, &request.holder.user, AuthFailureReason::Expired);
         self.close(slot, now.instant, CloseReason::CredentialExpired);
         let challenge = Challenge::Again(ErrorCode::Unauthenticated);
         Some(self.challenge(now, client, &request.message, &challenge, reply))
@@ -64,7 +67,7 @@ impl Engine {
         let allocation = self.allocations.get(slot as usize);
         let is_credential = strict
             && allocation.is_some_and(|allocation| {
-                let until = allocation.credential_until;
+                let until = allocation.holder.credential_until;
                 until.is_some_and(|until| until <= now)
             });
         let reason = if is_credential {
@@ -82,11 +85,11 @@ impl Engine {
         let mut shorter = Vec::new();
         for (slot, allocation) in &mut self.allocations {
             let slot = slot as Slot;
-            let part = allocation.user_part.as_deref();
-            if rules.authenticator.is_revoked(&allocation.user, part) {
+            let holder = &allocation.holder;
+            let part = holder.user_part.as_deref();
+            if rules.authenticator.is_revoked(&holder.user, part) {
                 revoked.push(slot);
-            } else if let Some(until) = allocation.credential_until.filter(|_| rules.strict_expiry)
-            {
+            } else if let Some(until) = holder.credential_until.filter(|_| rules.strict_expiry) {
                 for relay in allocation.relays.iter_mut() {
                     relay.expires = relay.expires.min(until);
                 }

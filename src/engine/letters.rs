@@ -17,7 +17,7 @@
 //! Main types: [`Letter`], [`Paths`].
 
 use super::allocation::Allocation;
-use super::connections::Holder;
+use super::authenticate::Holder;
 use super::counters::DropReason;
 use super::mobility::Answer;
 use super::outcome::{AllocationId, Arrived, Message, RelayId, WorkerId};
@@ -194,7 +194,7 @@ impl Paths {
     /// Whose allocation a path is noted for, where that is by an access token: the key of it is nowhere else.
     pub fn token_holder(&self, tuple: &FiveTuple) -> Option<&Holder> {
         let holder = &self.by_tuple.get(tuple)?.holder;
-        holder.token_ends.is_some().then_some(holder)
+        holder.has_token().then_some(holder)
     }
 
     pub fn len(&self) -> usize {

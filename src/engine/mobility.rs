@@ -176,9 +176,8 @@ impl Engine {
             Ok(ask) => ask,
             Err(code) => return self.fail(&request.asked, code, reply),
         };
-        if ask.wish.lifetime != Some(0)
-            && let Some(slot) = slot
-            && let Some(refused) = self.refuse_expired(now, client, slot, request, reply)
+        if let Some(slot) = slot
+            && let Some(refused) = self.refuse_expired(now, client, slot, ask.wish, request, reply)
         {
             return refused;
         }
@@ -226,7 +225,7 @@ impl Engine {
             client: *client,
             worker: self.worker,
             asked: request.asked,
-            holder: request.holder(),
+            holder: request.holder.clone(),
             wish,
         })
     }
@@ -442,7 +441,7 @@ impl Engine {
         self.counters.allocations_moved.add(1);
         self.events.push_back(Event::Moved(Box::new(Moved {
             id: allocation.id,
-            user: allocation.user.clone(),
+            user: allocation.holder.user.clone(),
             from: from.tuple,
             to: next.client,
         })));

@@ -383,7 +383,7 @@ impl Engine {
     pub fn sessions(&self) -> impl Iterator<Item = Session<'_>> {
         self.allocations.iter().map(|(_, allocation)| Session {
             id: allocation.id,
-            user: &allocation.user,
+            user: &allocation.holder.user,
             client: allocation.client,
             relayed: allocation.relays.addresses(),
             created: allocation.created,
@@ -520,7 +520,7 @@ impl Engine {
         self.counters.allocations_closed.add(1);
         self.events.push_back(Event::Closed(Box::new(Closed {
             id: allocation.id,
-            user: allocation.user,
+            user: allocation.holder.user,
             client: allocation.client,
             relayed: allocation.relays.addresses(),
             duration: now.since(allocation.created),

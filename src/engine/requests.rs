@@ -122,7 +122,7 @@ impl Engine {
             return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
         };
         if !self.is_owner(slot, &request) {
-            self.report_failure(client, &request.user, AuthFailureReason::WrongUser);
+            self.report_failure(client, &request.holder.user, AuthFailureReason::WrongUser);
             return self.fail(&request.asked, ErrorCode::WrongCredentials, reply);
         }
         match message.method() {
@@ -185,9 +185,7 @@ impl Engine {
             Ok(read) => read,
             Err(code) => return self.fail(&request.asked, code, reply),
         };
-        if wish.lifetime != Some(0)
-            && let Some(refused) = self.refuse_expired(now, client, slot, request, reply)
-        {
+        if let Some(refused) = self.refuse_expired(now, client, slot, wish, request, reply) {
             return refused;
         }
         let lifetime = self.apply_refresh(now.instant, slot, wish.lifetime, family);
@@ -224,8 +222,10 @@ impl Engine {
         let rules = std::sync::Arc::clone(&self.shared.rules);
         let mut expires = now;
         if let Some(allocation) = self.allocations.get_mut(slot as usize) {
-            let lifetime = rules.lifetime_until(wanted, now, allocation.credential_until);
-            expires = now.after_seconds(lifetime).at_most(allocation.token_ends);
+            let lifetime = rules.lifetime_until(wanted, now, allocation.holder.credential_until);
+            expires = now
+                .after_seconds(lifetime)
+                .at_most(allocation.holder.token_ends);
             let is_meant = |relay: &&mut Relay| {
                 family.is_none_or(|family| family == Family::of(&relay.address.local))
             };

@@ -5,8 +5,8 @@
 //! [`Engine::peer_connected`], [`Engine::peer_accepted`], [`Engine::connection_ended`].
 
 use super::allocation::{Allocation, Scope};
-use super::authenticate::Authorized;
-use super::connections::{BindError, Held, Holder, Stage, TcpConnection};
+use super::authenticate::{Authorized, Holder};
+use super::connections::{BindError, Held, Stage, TcpConnection};
 use super::counters::{AuthFailureReason, ConnectionOutcome, RefusalReason};
 use super::outcome::{Bound, Connect, ConnectError, Message, RelayId};
 use super::requests::scope_of;
@@ -81,7 +81,7 @@ impl Engine {
         self.forget_closed(slot);
         let allocation = self.allocations.get_mut(slot as usize);
         let allocation = allocation.ok_or(ErrorCode::AllocationMismatch)?;
-        let holder = allocation.holder();
+        let holder = allocation.holder.clone();
         let connections = allocation.connections.as_mut();
         let connections = connections.ok_or(ErrorCode::AllocationMismatch)?;
         let peer = request
@@ -240,7 +240,7 @@ impl Engine {
             return Err(ConnectionOutcome::PeerDenied);
         }
         let client = allocation.client;
-        let holder = allocation.holder();
+        let holder = allocation.holder.clone();
         let connections = allocation.connections.as_mut();
         let connections = connections.ok_or(ConnectionOutcome::NoPermission)?;
         if connections.0.len() >= rules.tcp.max_connections {
@@ -292,10 +292,8 @@ impl Engine {
         let directory = &self.shared.connections;
         let match_user_part = self.rules().match_user_part;
         let is_owner = |holder: &Holder| {
-            let is_renewed = match_user_part && holder.user_part.is_some();
-            holder.token_ends.is_some() == request.token_ends.is_some()
-                && (request.user == holder.user
-                    || is_renewed && request.user_part == holder.user_part)
+            holder.is_same(&request.holder)
+                || match_user_part && holder.has_same_part(&request.holder)
         };
         match directory.bind(id, now.instant, is_owner) {
             Ok(()) => {
@@ -307,7 +305,7 @@ impl Engine {
                 self.succeed(&request.asked, reply, |_| {})
             }
             Err(BindError::WrongUser) => {
-                self.report_failure(client, &request.user, AuthFailureReason::WrongUser);
+                self.report_failure(client, &request.holder.user, AuthFailureReason::WrongUser);
                 self.fail(&request.asked, ErrorCode::WrongCredentials, reply)
             }
             Err(BindError::Unknown) => self.fail(&request.asked, ErrorCode::BadRequest, reply),

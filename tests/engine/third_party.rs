@@ -580,6 +580,25 @@ fn t_oauth_10_an_allocate_that_comes_again_gets_the_same_answer() {
 }
 
 #[test]
+fn t_oauth_10_another_bearer_s_allocate_with_the_same_transaction_id_is_no_retransmission() {
+    let mut world = World::with(setup());
+    let (first, second) = (grant(1), grant(2));
+    let mut client = first.client(&world, 1);
+    client.get_nonce(&mut world);
+    let transactions = client.transactions;
+    assert_eq!(client.code(&mut world, &first.shown(allocate())), 0);
+    second.give(&mut client);
+    client.transactions = transactions;
+    let reply = client.ask_once(&mut world, &second.shown(allocate()));
+    assert_eq!(reply.code(), 437);
+    assert!(!reply.has(AttributeType::XOR_RELAYED_ADDRESS));
+    first.give(&mut client);
+    client.transactions = transactions;
+    let reply = client.ask_once(&mut world, &first.shown(allocate()));
+    assert_eq!(reply.code(), 0);
+}
+
+#[test]
 fn t_oauth_12_a_token_needs_realm_and_nonce_like_any_credential() {
     let mut world = World::with(setup());
     let grant = grant(1);
