@@ -25,6 +25,7 @@ use std::ops::RangeInclusive;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::canonical::Canonical;
+use super::closed::ClosedRanges;
 use super::special::{self, SpecialRange};
 
 /// What a [`PeerFilter`] is made of.
@@ -156,6 +157,7 @@ pub struct OpenedRange {
 #[derive(Debug, Clone)]
 pub struct PeerFilter {
     rules: PeerRules,
+    closed: ClosedRanges,
 }
 
 impl PeerFilter {
@@ -172,7 +174,8 @@ impl PeerFilter {
         for socket in &mut rules.own_sockets {
             socket.set_ip(socket.ip().to_canonical());
         }
-        Self { rules }
+        let closed = ClosedRanges::new(&rules);
+        Self { rules, closed }
     }
 
     /// Judges a full transport address: for a channel, a Send indication, a TCP connection.
@@ -208,14 +211,21 @@ impl PeerFilter {
     }
 
     fn decide(&self, ip: IpAddr, port: Option<u16>) -> Verdict {
-        let canonical = Canonical::of(ip, &self.rules.nat64_prefixes);
-        let embedded = canonical.embedded();
+        let canonical;
+        let embedded = match ip {
+            // It carries nothing, and most peers have one.
+            IpAddr::V4(_) => &[],
+            IpAddr::V6(_) => {
+                canonical = Canonical::of(ip, &self.rules.nat64_prefixes);
+                canonical.embedded()
+            }
+        };
         if let Some(port) = port
             && let Some(reason) = self.closed_port(ip, embedded, port)
         {
             return Verdict::Deny(reason);
         }
-        let plainly = self.closed_address(ip).map(|rule| DenyReason {
+        let plainly = self.closed.rule(ip).map(|rule| DenyReason {
             rule,
             embedded: None,
         });
@@ -252,31 +262,9 @@ impl PeerFilter {
             })
     }
 
-    /// The rule that closes one address, taken by itself.
-    fn closed_address(&self, ip: IpAddr) -> Option<Rule> {
-        let special = special::longest(ip);
-        if let Some(range) = special.filter(|range| !range.can_open) {
-            return Some(Rule::BuiltIn(range));
-        }
-        let allow = longest(&self.rules.allow, ip).map(|net| net.prefix_len());
-        if let Some(deny) = longest(&self.rules.deny, ip)
-            && allow <= Some(deny.prefix_len())
-        {
-            return Some(Rule::OperatorDeny(deny));
-        }
-        let opens_with_its_range = special.is_some_and(|range| range.class.is_local());
-        if !opens_with_its_range && self.rules.own_addresses.contains(&ip) {
-            let full_length = if ip.is_ipv4() { 32 } else { 128 };
-            return (allow < Some(full_length)).then_some(Rule::OwnAddress);
-        }
-        special
-            .filter(|range| allow < Some(range.net.prefix_len()))
-            .map(Rule::BuiltIn)
-    }
-
     fn closed_embedded(&self, embedded: &[Ipv4Addr]) -> Option<DenyReason> {
         embedded.iter().find_map(|v4| {
-            self.closed_address(IpAddr::V4(*v4)).map(|rule| DenyReason {
+            self.closed.rule(IpAddr::V4(*v4)).map(|rule| DenyReason {
                 rule,
                 embedded: Some(*v4),
             })
@@ -293,11 +281,13 @@ impl PeerFilter {
     }
 
     fn is_own_socket(&self, ip: IpAddr, port: u16) -> bool {
-        let own = ip.is_loopback()
-            || self.rules.own_addresses.contains(&ip)
-            || self.rules.relay_addresses.contains(&ip);
+        let is_own = || {
+            ip.is_loopback()
+                || self.rules.own_addresses.contains(&ip)
+                || self.rules.relay_addresses.contains(&ip)
+        };
         self.rules.own_sockets.iter().any(|socket| {
-            socket.port() == port && (socket.ip() == ip || own && socket.ip().is_unspecified())
+            socket.port() == port && (socket.ip() == ip || socket.ip().is_unspecified() && is_own())
         })
     }
 }

@@ -11,6 +11,7 @@
 mod bandwidth;
 mod bucket;
 mod canonical;
+mod closed;
 mod filter;
 mod prefix;
 mod quota;

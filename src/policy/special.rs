@@ -118,6 +118,14 @@ pub(super) fn longest_around(net: &IpNet) -> Option<&'static SpecialRange> {
         .max_by_key(|range| range.net.prefix_len())
 }
 
+/// 64:ff9b::/96.
+pub(super) const fn nat64_well_known() -> IpNet {
+    IpNet::new_assert(
+        IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0)),
+        96,
+    )
+}
+
 fn is_nat64_well_known(ip: Ipv6Addr) -> bool {
     matches!(ip.segments(), [0x64, 0xff9b, 0, 0, 0, 0, _, _])
 }
