@@ -447,6 +447,7 @@ impl Engine {
                 id: opening.relay,
                 address: opening.relayed,
                 expires,
+                is_heard: false,
             });
         }
         let id = AllocationId(u64::from_be_bytes(self.random()));

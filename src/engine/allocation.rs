@@ -172,6 +172,8 @@ pub(super) struct Relay {
     pub id: RelayId,
     pub address: RelayedAddress,
     pub expires: Instant,
+    /// Whether it had a permission, and so its socket is read.
+    pub is_heard: bool,
 }
 
 /// The relays of an allocation: one, or one a family.
@@ -348,6 +350,22 @@ impl Allocation {
             routed: false,
         });
         self.permit(peer.ip(), scope, now);
+    }
+
+    /// The relays that have their first permission.
+    pub fn newly_heard(&mut self) -> impl Iterator<Item = RelayId> {
+        let permissions = &self.permissions.0;
+        let is_for_tcp = self.connections.is_some();
+        let relays = self.relays.iter_mut().filter(move |relay| {
+            let is_v4 = relay.address.local.is_ipv4();
+            !relay.is_heard
+                && !is_for_tcp
+                && permissions.iter().any(|(ip, _)| ip.is_ipv4() == is_v4)
+        });
+        relays.map(|relay| {
+            relay.is_heard = true;
+            relay.id
+        })
     }
 
     /// Forgets permissions and channels that are over.

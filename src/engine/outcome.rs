@@ -236,6 +236,8 @@ pub struct Message {
 pub enum Event {
     /// The relay's socket is to be closed.
     CloseRelay(RelayId),
+    /// From here on peers may send to the relay; what its socket got before is for nobody.
+    HearPeers(RelayId),
     /// A channel can be used: a faster data plane may forward it from here on.
     RouteAdded(Route),
     /// A channel can no longer be used, since it, its permission or its allocation ended.

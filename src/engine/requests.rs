@@ -7,7 +7,7 @@ use super::letters::FirstUse;
 use super::new_peers::Pace;
 use super::respond::Asked;
 use super::timers::Slot;
-use super::{ClientPath, CloseReason, Engine, Instant, Now, Outcome};
+use super::{ClientPath, CloseReason, Engine, Event, Instant, Now, Outcome};
 use crate::policy::{Rule, Verdict};
 use crate::wire::attribute::{Family, Malformed};
 use crate::wire::{
@@ -320,6 +320,8 @@ impl Engine {
                 allocation.permit(peer.ip(), scope, now.instant);
             }
         }
+        let heard = allocation.newly_heard().map(Event::HearPeers);
+        self.events.extend(heard);
         self.sync_routes(slot, now.instant);
         self.rearm(slot, now.instant);
         Ok(())
@@ -395,6 +397,8 @@ impl Engine {
             return Err(ErrorCode::InsufficientCapacity);
         }
         allocation.bind(number, peer, scope, now.instant);
+        let heard = allocation.newly_heard().map(Event::HearPeers);
+        self.events.extend(heard);
         self.sync_routes(slot, now.instant);
         self.rearm(slot, now.instant);
         Ok(())

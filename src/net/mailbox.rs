@@ -5,9 +5,10 @@
 //! few and never dropped: a worker has one queue of them from all others, and each comes from a client that proved its
 //! credential.
 
+use super::relay_set::RelaySocket;
 use crate::engine::{Delivery, Letter, RelayId, WorkerId};
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::Notify;
@@ -29,7 +30,7 @@ pub(super) struct Post {
 /// A letter with the sockets of its relays.
 pub(super) struct Parcel {
     pub letter: Letter,
-    pub sockets: Vec<Option<UdpSocket>>,
+    pub sockets: Vec<Option<RelaySocket>>,
 }
 
 struct Way {

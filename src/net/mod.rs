@@ -42,6 +42,7 @@ pub mod control;
 pub mod descriptors;
 pub mod dtls;
 mod entrance;
+mod epoll;
 mod icmp;
 mod life;
 mod mailbox;

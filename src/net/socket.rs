@@ -1,12 +1,16 @@
 //! Sockets as hairpin wants them: options, buffers, and errors that name the address.
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// More datagrams than the smallest receive buffer holds.
+const MOST_WAITING: usize = 64;
 
 /// Buffer sizes of a socket, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,23 +37,46 @@ pub fn udp_listener(address: SocketAddr, buffers: Buffers) -> io::Result<UdpSock
             }
         }
     }
-    finish_datagram(&socket, address, buffers)?;
+    tune_datagram(&socket, address.is_ipv4(), buffers)?;
+    socket.bind(&SockAddr::from(address))?;
     Ok(socket.into())
 }
 
-/// Opens the socket of a relayed transport address.
+/// Opens the socket of a relayed transport address. Nobody may send to it yet, so it holds next to nothing of what comes
+/// in, and lacks what only traffic needs: [`hear_peers`] does the rest.
 ///
 /// # Errors
 /// What the system says.
-pub fn relay(address: SocketAddr, buffers: Buffers) -> io::Result<UdpSocket> {
+pub(super) fn relay(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = datagram(address)?;
-    // ICMP errors are for the client (RFC 8656 §11.5), so they are kept for reading.
-    match address {
-        SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?,
-        SocketAddr::V6(_) => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?,
-    }
-    finish_datagram(&socket, address, buffers)?;
+    let _ = socket.set_recv_buffer_size(0);
+    socket.bind(&SockAddr::from(address))?;
     Ok(socket.into())
+}
+
+/// Makes a relay's socket ready to send to peers and to hear them, and throws away what it got before.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn hear_peers(socket: &UdpSocket, is_ipv4: bool, buffers: Buffers) -> io::Result<()> {
+    drop_waiting(socket);
+    // ICMP errors are for the client (RFC 8656 §11.5), so they are kept for reading.
+    if is_ipv4 {
+        set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
+    } else {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
+    }
+    tune_datagram(&SockRef::from(socket), is_ipv4, buffers)
+}
+
+/// Throws away the datagrams a socket has received, as many as a small buffer can hold.
+fn drop_waiting(socket: &UdpSocket) {
+    for _ in 0..MOST_WAITING {
+        // What does not fit the buffer goes too.
+        if socket.recv(&mut [0]).is_err() {
+            return;
+        }
+    }
 }
 
 /// Opens a TCP socket for clients. Several of them share the address, one a worker.
@@ -137,34 +164,40 @@ fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-fn finish_datagram(socket: &Socket, address: SocketAddr, buffers: Buffers) -> io::Result<()> {
+/// Sets what a UDP socket needs that has traffic.
+fn tune_datagram(socket: &Socket, is_ipv4: bool, buffers: Buffers) -> io::Result<()> {
     // Path MTU discovery would set Don't Fragment and make large packets fail: RFC 8656 §14 wants them fragmented.
-    match address {
-        SocketAddr::V4(_) => set_option(
-            socket,
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
-            libc::IP_PMTUDISC_DONT,
-        )?,
-        SocketAddr::V6(_) => set_option(
-            socket,
-            libc::IPPROTO_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_DONT,
-        )?,
+    if is_ipv4 {
+        let (option, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT);
+        set_option(socket, libc::IPPROTO_IP, option, value)?;
+    } else {
+        let (option, value) = (libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT);
+        set_option(socket, libc::IPPROTO_IPV6, option, value)?;
     }
     // Kernels before 5.0 do not know this; packets then come one by one.
     let _ = set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
     set_buffers(socket, buffers);
-    socket.bind(&SockAddr::from(address))
+    Ok(())
 }
 
 /// Asks for buffers, past the system's limit where hairpin has the right to. What it got is seen with
 /// [`granted_receive_buffer`].
 pub(super) fn set_buffers(socket: &Socket, buffers: Buffers) {
+    // A right that was given up does not come back, and relays have no time for asking.
+    static IS_REFUSED: AtomicBool = AtomicBool::new(false);
     let force = |option, size: usize| {
+        if IS_REFUSED.load(Ordering::Relaxed) {
+            return false;
+        }
         let size = i32::try_from(size).unwrap_or(i32::MAX);
-        set_option(socket, libc::SOL_SOCKET, option, size).is_ok()
+        let set = set_option(socket, libc::SOL_SOCKET, option, size);
+        if set
+            .as_ref()
+            .is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
+        {
+            IS_REFUSED.store(true, Ordering::Relaxed);
+        }
+        set.is_ok()
     };
     if !force(libc::SO_RCVBUFFORCE, buffers.receive) {
         let _ = socket.set_recv_buffer_size(buffers.receive);

@@ -108,6 +108,9 @@ impl World {
                         }
                     }
                 }
+                Event::HearPeers(relay) => {
+                    assert!(self.sockets.contains_key(&(worker, relay)), "it is open");
+                }
                 Event::RouteAdded(route) => {
                     let live = &self.live[&route.client];
                     assert_eq!(live.worker, worker);

@@ -86,9 +86,8 @@ impl Core {
     }
 
     fn open_relay(&mut self, open: &OpenRelay) -> Result<(), RelayError> {
-        let buffers = self.settings.relay_buffers;
         let opened = match open.protocol {
-            RelayProtocol::Udp => self.relays.open(open.relay, open.address, buffers),
+            RelayProtocol::Udp => self.relays.open(open.relay, open.address),
             RelayProtocol::Tcp => self.tcp.open(open.relay, open.address),
         };
         opened.map_err(|error| match error.kind() {
@@ -242,6 +241,12 @@ impl Core {
                     }
                     self.relays.close(relay);
                     self.tcp.close(relay);
+                }
+                Event::HearPeers(relay) => {
+                    let heard = self.relays.hear(relay, self.settings.relay_buffers);
+                    if let Err(error) = heard {
+                        self.reporter.receive_failed("relay", &error);
+                    }
                 }
                 Event::Connect(connect) => self.tcp.connect(connect),
                 Event::CloseConnection(id) => self.tcp.sockets.close(id),
