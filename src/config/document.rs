@@ -99,6 +99,7 @@ pub(super) struct Tcp {
     pub max_unproved_per_prefix: Given<u32>,
     pub send_buffer: Given<Read<Size>>,
     pub max_queue_age: Given<Read<Duration>>,
+    pub busy_rest: Given<Read<Duration>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -219,6 +219,8 @@ pub struct Tcp {
     /// How long relayed data may wait for one connection before it is dropped.
     #[serde(serialize_with = "view::duration")]
     pub max_queue_age: Duration,
+    /// How long a worker that is busy with TCP clients rests before it reads what has come in.
+    pub busy_rest: Duration,
 }
 
 /// `[tls]`: connections of clients that speak TLS.
@@ -644,6 +646,7 @@ impl Default for Settings {
                 max_unproved_per_prefix: 500,
                 send_buffer: 512 << 10,
                 max_queue_age: Duration::from_millis(500),
+                busy_rest: Duration::from_millis(1),
             },
             tls: Tls::default(),
             dtls: Dtls {

@@ -46,6 +46,7 @@ mod epoll;
 mod icmp;
 mod life;
 mod mailbox;
+mod nudge;
 mod outbox;
 mod pace;
 mod proxy;
@@ -104,6 +105,9 @@ pub struct StreamSettings {
     pub send_buffer: usize,
     /// How old media may become while it waits for a slow client; what is older goes.
     pub max_queue_age: Duration,
+    /// How long a busy worker rests before it reads, where nearly all media is that of clients on streams; at least
+    /// [`NetSettings::rest`] is taken.
+    pub rest: Duration,
 }
 
 impl Default for StreamSettings {
@@ -117,6 +121,7 @@ impl Default for StreamSettings {
             max_unproved_per_prefix: 500,
             send_buffer: 512 << 10,
             max_queue_age: Duration::from_millis(500),
+            rest: Duration::from_millis(1),
         }
     }
 }

@@ -3,14 +3,18 @@
 use super::StreamSettings;
 use super::carrier::Carrier;
 use super::connection_gate::Place;
+use super::nudge::Nudge;
 use super::tasks::Shared;
 use super::tcp_relay;
 use crate::engine::{ClientPath, ConnectionId, FiveTuple, Link};
 use crate::wire::ChannelRange;
 use crate::wire::stream::{Framing, MAX_FRAME, next_frame_in};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// How much is read at once, into a buffer all connections of a worker share.
 pub(super) const READ_SIZE: usize = 64 << 10;
@@ -34,7 +38,7 @@ pub(super) async fn serve(
     input: Vec<u8>,
     (opened, place): (Instant, Place),
 ) {
-    let (number, wake) = worker.borrow_mut().connection_opened(tuple.transport());
+    let (number, nudge) = worker.borrow_mut().connection_opened(tuple.transport());
     let client = ClientPath {
         tuple,
         link: Link::Stream(number),
@@ -56,36 +60,26 @@ pub(super) async fn serve(
     if is_open && connection.bound.is_none() && matches!(connection.carrier, Carrier::Tls(_)) {
         is_open = connection.read().await;
     }
-    let patience = tokio::time::sleep_until(connection.patience.end());
-    tokio::pin!(patience);
+    let timer = tokio::time::sleep_until(connection.next_time());
+    tokio::pin!(timer);
     while is_open && connection.bound.is_none() {
-        // The end mostly moves away, which can wait until the timer fires.
-        if connection.patience.end() < patience.deadline() {
-            patience.as_mut().reset(connection.patience.end());
+        // The time mostly moves away, which can wait until the timer fires.
+        if connection.next_time() < timer.deadline() {
+            timer.as_mut().reset(connection.next_time());
         }
         let has_output = connection.has_output();
-        tokio::select! {
-            biased;
-            ready = connection.carrier.socket().writable(), if has_output => {
-                if ready.is_err() || connection.write().is_err() {
-                    break;
-                }
-            }
-            () = wake.notified() => {
-                // Mostly the socket takes it at once, which saves waiting for it to say so.
-                if connection.write().is_err() {
-                    break;
-                }
-            }
-            ready = connection.readable() => {
-                is_open = ready.is_ok() && connection.read().await;
-            }
-            () = &mut patience => {
+        match poll_fn(|cx| connection.poll_turn(cx, has_output, &nudge, timer.as_mut())).await {
+            Turn::Write if connection.write().is_ok() => {}
+            Turn::Write | Turn::Broken => break,
+            Turn::Read => is_open = connection.read().await,
+            Turn::Time => {
+                let now = Instant::now();
+                connection.paused_until.take_if(|until| *until <= now);
                 let is_used = worker.borrow().has_allocation(&client);
-                if connection.patience.is_over(is_used) {
+                if connection.patience.is_over(now, is_used) {
                     break;
                 }
-                patience.as_mut().reset(connection.patience.end());
+                timer.as_mut().reset(connection.next_time());
             }
         }
     }
@@ -94,6 +88,16 @@ pub(super) async fn serve(
     }
     connection.carrier.close();
     worker.borrow_mut().connection_closed(&client);
+}
+
+/// What a connection is to do next.
+enum Turn {
+    Write,
+    Read,
+    /// Its timer fired.
+    Time,
+    /// The runtime cannot watch it any more.
+    Broken,
 }
 
 struct Connection<'a> {
@@ -112,12 +116,36 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// Waits until there is something to read, and until more may be read.
-    async fn readable(&self) -> io::Result<()> {
-        if let Some(at) = self.paused_until {
-            tokio::time::sleep_until(at).await;
+    /// Waits for whatever comes first. Each of these keeps one waker, which costs less than futures that are made and
+    /// dropped for each frame.
+    fn poll_turn(
+        &self,
+        cx: &mut Context<'_>,
+        has_output: bool,
+        nudge: &Nudge,
+        timer: Pin<&mut Sleep>,
+    ) -> Poll<Turn> {
+        let socket = self.carrier.socket();
+        let turn = |ready: io::Result<()>, turn| if ready.is_ok() { turn } else { Turn::Broken };
+        if has_output && let Poll::Ready(ready) = socket.poll_write_ready(cx) {
+            return Poll::Ready(turn(ready, Turn::Write));
         }
-        self.carrier.socket().readable().await
+        // Mostly the socket takes it at once, which saves waiting for it to say so.
+        if nudge.poll(cx).is_ready() {
+            return Poll::Ready(Turn::Write);
+        }
+        if self.paused_until.is_none()
+            && let Poll::Ready(ready) = socket.poll_read_ready(cx)
+        {
+            return Poll::Ready(turn(ready, Turn::Read));
+        }
+        timer.poll(cx).map(|()| Turn::Time)
+    }
+
+    /// When the timer is to fire.
+    fn next_time(&self) -> Instant {
+        let end = self.patience.end();
+        self.paused_until.map_or(end, |until| until.min(end))
     }
 
     fn has_output(&self) -> bool {
@@ -180,14 +208,15 @@ impl Connection<'_> {
     /// Works on whole frames and keeps the rest.
     fn take_frames_of(&mut self, input: &[u8]) -> io::Result<()> {
         let mut worker = self.worker.borrow_mut();
-        let now = worker.stream_read();
-        let mut start = 0;
+        let now = worker.now();
+        let (mut start, mut frames) = (0, 0);
         let needed = loop {
             match next_frame_in(self.channels, &input[start..]) {
                 Framing::Complete { length, consumed } => {
                     let frame = &input[start..start + length];
                     self.bound = worker.take_frame(now, &self.client, frame);
                     start += consumed;
+                    frames += 1;
                     if self.bound.is_some() {
                         break 0;
                     }
@@ -200,29 +229,28 @@ impl Connection<'_> {
                 }
             }
         };
+        worker.frames_taken(frames);
         worker.finish();
         self.input.extend_from_slice(&input[start..]);
+        let at = worker.moment_of(now);
         if start > 0 {
-            self.patience.frame();
+            self.patience.frame(at);
         }
-        self.patience.partial(!self.input.is_empty());
-        let pause = worker.reading_pause(&self.client);
-        self.paused_until = (!pause.is_zero()).then(|| Instant::now() + pause);
+        self.patience.partial(at, !self.input.is_empty());
+        let pause = worker.reading_pause(now, &self.client);
+        self.paused_until = (!pause.is_zero()).then(|| at + pause);
         if let Some(until) = self.paused_until {
             self.patience.paused(until);
         }
-        let has_allocation = worker.has_allocation(&self.client);
         // Nobody has an allocation or binds a connection without a credential.
-        if has_allocation || self.bound.is_some() {
+        if !self.patience.is_proved && (self.bound.is_some() || worker.has_allocation(&self.client))
+        {
             self.place.prove();
             self.patience.is_proved = true;
         }
-        let limit = if has_allocation {
-            MAX_FRAME
-        } else {
-            MAX_UNPROVED_FRAME
-        };
-        if needed > limit {
+        let is_too_long = needed > MAX_FRAME
+            || needed > MAX_UNPROVED_FRAME && !worker.has_allocation(&self.client);
+        if is_too_long {
             worker.stream_invalid();
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -302,16 +330,16 @@ impl Patience {
         }
     }
 
-    fn frame(&mut self) {
-        self.last_frame = Instant::now();
+    fn frame(&mut self, now: Instant) {
+        self.last_frame = now;
         self.partial_since = None;
     }
 
-    fn partial(&mut self, is_partial: bool) {
+    fn partial(&mut self, now: Instant, is_partial: bool) {
         if !is_partial {
             self.partial_since = None;
         } else if self.partial_since.is_none() {
-            self.partial_since = Some(Instant::now());
+            self.partial_since = Some(now);
         }
     }
 
@@ -336,8 +364,7 @@ impl Patience {
     }
 
     /// Whether it is over; a connection with an allocation ends with that, not by silence.
-    fn is_over(&mut self, has_allocation: bool) -> bool {
-        let now = Instant::now();
+    fn is_over(&mut self, now: Instant, has_allocation: bool) -> bool {
         if self.end() > now {
             return false;
         }

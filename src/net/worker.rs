@@ -76,6 +76,8 @@ pub(super) struct Core {
     post: Post,
     reporter: Reporter,
     reply: Vec<u8>,
+    /// How much media was from or for clients on streams since [`Core::finish`].
+    of_streams: usize,
     /// Told when the next deadline came nearer.
     timer: Rc<Notify>,
     armed: Option<crate::engine::Instant>,
@@ -120,7 +122,7 @@ impl Worker {
         (post, inbox): (Post, Inbox),
         peer_sockets: Arc<PeerSockets>,
     ) -> Self {
-        let pace = Arc::new(Pace::new(settings.rest));
+        let pace = Arc::new(Pace::new(settings.rest, settings.stream.rest));
         let dtls = settings
             .dtls
             .clone()
@@ -143,6 +145,7 @@ impl Worker {
                 post,
                 reporter: Reporter::new(),
                 reply: vec![0; REPLY_LENGTH],
+                of_streams: 0,
                 timer: Rc::default(),
                 armed: None,
             },
@@ -359,7 +362,7 @@ impl Worker {
         match order {
             Order::Engine(what) => what(core.clock.now(), &mut core.engine),
             Order::Settings(settings) => {
-                core.pace.set_rest(settings.rest);
+                core.pace.set_rests(settings.rest, settings.stream.rest);
                 core.settings = settings;
             }
         }
@@ -424,6 +427,10 @@ impl Core {
         self.handle_events(received);
         self.flush(received);
         self.post.dispatch();
+        if self.of_streams > 0 {
+            self.pace
+                .were_of_streams(std::mem::take(&mut self.of_streams));
+        }
         let next = self.next_deadline();
         if next.is_some() && self.armed.is_none_or(|armed| next < Some(armed)) {
             self.armed = next;

@@ -359,6 +359,7 @@ pub fn net_settings(
             max_unproved_per_prefix: tcp.max_unproved_per_prefix,
             send_buffer: tcp.send_buffer,
             max_queue_age: tcp.max_queue_age,
+            rest: tcp.busy_rest,
         },
         prefixes: prefixes(settings),
     }

@@ -325,6 +325,12 @@ fn tcp(given: document::Tcp, default: to::Tcp, problems: &mut Problems) -> to::T
             SECOND / 100..=MINUTE,
             default.max_queue_age,
         ),
+        busy_rest: problems.duration(
+            "busy_rest",
+            given.busy_rest,
+            Duration::ZERO..=Duration::from_millis(5),
+            default.busy_rest,
+        ),
     }
 }
 

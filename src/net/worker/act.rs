@@ -185,7 +185,8 @@ impl Core {
                         let counters = self.engine.counters();
                         counters.dropped_many(DropReason::SlowClient, dropped);
                     }
-                    connection.wake.notify_one();
+                    connection.nudge.give();
+                    self.of_streams += 1;
                 }
             }
         }

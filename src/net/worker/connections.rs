@@ -7,6 +7,7 @@ use crate::engine::counters::DropReason;
 use crate::engine::{
     ClientPath, ConnectError, ConnectionId, Counters, Link, Now, RelayId, TcpConnection, Transport,
 };
+use crate::net::nudge::Nudge;
 use crate::net::send_queue::SendQueue;
 use crate::net::tcp_relay::PeerSockets;
 use std::io;
@@ -15,13 +16,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 /// What a stream connection's task and the worker share.
 pub(in crate::net) struct Connection {
     pub queue: SendQueue,
-    /// Told when there is something to write.
-    pub wake: Rc<Notify>,
+    /// Given when there is something to write.
+    pub nudge: Rc<Nudge>,
     /// Set when the connection cannot go on.
     pub broken: bool,
     /// The connection with a peer whose bytes it carries from here on.
@@ -31,26 +31,26 @@ pub(in crate::net) struct Connection {
 impl Connection {
     pub(super) fn push_answer(&mut self, bytes: &[u8]) {
         self.broken |= !self.queue.push_answer(bytes);
-        self.wake.notify_one();
+        self.nudge.give();
     }
 }
 
 impl Worker {
     /// Takes a connection in; its number.
-    pub fn connection_opened(&mut self, transport: Transport) -> (u32, Rc<Notify>) {
+    pub fn connection_opened(&mut self, transport: Transport) -> (u32, Rc<Nudge>) {
         let core = &mut self.core;
         core.engine.counters().connections(transport).opened.add(1);
-        let wake = Rc::new(Notify::new());
+        let nudge = Rc::new(Nudge::default());
         let number = core.connections.insert(Connection {
             queue: SendQueue::new(
                 core.settings.stream.send_buffer,
                 core.settings.stream.max_queue_age,
             ),
-            wake: wake.clone(),
+            nudge: nudge.clone(),
             broken: false,
             bound: None,
         });
-        (number as u32, wake)
+        (number as u32, nudge)
     }
 
     /// Forgets a connection and the allocation made on it.
@@ -81,10 +81,10 @@ impl Worker {
         self.read_buffer = buffer;
     }
 
-    /// Says that a stream was read; the time that its frames came.
-    pub fn stream_read(&mut self) -> Now {
-        self.core.pace.took(1, 1);
-        self.core.clock.now()
+    /// Says how many frames a read of a stream brought.
+    pub fn frames_taken(&mut self, frames: usize) {
+        self.core.pace.took(frames, frames);
+        self.core.of_streams += frames;
     }
 
     /// Takes the frames of a stream, one by one; what they lead to is sent by [`Worker::finish`]. Names the connection
@@ -175,8 +175,13 @@ impl Worker {
     }
 
     /// How long nothing more is to be read from a client on a stream.
-    pub fn reading_pause(&self, client: &ClientPath) -> Duration {
-        self.core.engine.reading_pause(self.now(), &client.tuple)
+    pub fn reading_pause(&self, now: Now, client: &ClientPath) -> Duration {
+        self.core.engine.reading_pause(now, &client.tuple)
+    }
+
+    /// The runtime's form of a time.
+    pub fn moment_of(&self, now: Now) -> tokio::time::Instant {
+        self.core.clock.system(now.instant).into()
     }
 
     /// Whether the client has an allocation.
