@@ -124,8 +124,8 @@ impl Engine {
     /// user; how many there were.
     pub fn end_sessions_of(&mut self, now: Now, user: &str) -> usize {
         let is_theirs = |allocation: &Allocation| {
-            let part = allocation.user_part.as_deref();
-            *allocation.user == *user || part == Some(user)
+            let part = allocation.holder.user_part.as_deref();
+            *allocation.holder.user == *user || part == Some(user)
         };
         let slots: Vec<Slot> = self
             .allocations
@@ -144,7 +144,7 @@ impl Allocation {
     fn summary(&self) -> Summary {
         Summary {
             id: self.id,
-            user: self.user.clone(),
+            user: self.holder.user.clone(),
             client: self.client,
             relayed: self.relays.addresses(),
             protocol: if self.connections.is_some() {
@@ -187,7 +187,7 @@ impl Allocation {
                 .collect(),
             connections: connections.map(|held| held.peer).collect(),
             is_mobile: self.mobile.is_some(),
-            credential_until: self.credential_until,
+            credential_until: self.holder.credential_until,
         }
     }
 }

@@ -99,6 +99,7 @@ impl World {
             match event {
                 Event::CloseRelay(relay) => {
                     let socket = self.sockets.remove(&(worker, relay)).expect("it was open");
+                    self.heard.remove(&socket);
                     let all = self.live.values_mut().chain(self.pathless.values_mut());
                     for live in all.filter(|l| l.worker == worker) {
                         if live.relays.iter().any(|(id, _)| *id == relay) {
@@ -109,7 +110,8 @@ impl World {
                     }
                 }
                 Event::HearPeers(relay) => {
-                    assert!(self.sockets.contains_key(&(worker, relay)), "it is open");
+                    let socket = *self.sockets.get(&(worker, relay)).expect("it is open");
+                    assert!(self.heard.insert(socket), "told twice");
                 }
                 Event::RouteAdded(route) => {
                     let live = &self.live[&route.client];

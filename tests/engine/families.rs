@@ -261,3 +261,20 @@ fn t_chan_17_t_alloc_40_transition_addresses_are_refused_as_peers_and_as_clients
         assert_eq!(other.code(&mut world, &allocate()), 403, "{text}");
     }
 }
+
+#[test]
+fn relays_are_heard_from_their_first_permission_on_each_family_for_itself() {
+    let mut world = World::new();
+    let (mut client, _, _) = with_both(&mut world);
+    assert!(world.heard.is_empty());
+    assert_eq!(client.code(&mut world, &permit(&[peer(1, 1)])), 0);
+    assert_eq!(world.heard.len(), 1);
+    // Neither another peer nor the same one again is news.
+    assert_eq!(
+        client.code(&mut world, &permit(&[peer(1, 1), peer(2, 1)])),
+        0
+    );
+    assert_eq!(world.heard.len(), 1);
+    assert_eq!(client.code(&mut world, &bind(0x4000, peer_v6(1, 1))), 0);
+    assert_eq!(world.heard.len(), 2);
+}

@@ -271,3 +271,15 @@ fn w_rtc_13_a_refused_peer_leaves_the_others_alone() {
         .lifetime(1);
     assert_eq!(client.code(&mut world, &twice), 0);
 }
+
+#[test]
+fn a_permission_that_is_refused_has_nobody_heard() {
+    let mut world = World::new();
+    let mut client = world.client(1);
+    client.allocated(&mut world);
+    assert_ne!(
+        client.code(&mut world, &permit(&[address("127.0.0.1:5000")])),
+        0
+    );
+    assert!(world.heard.is_empty());
+}

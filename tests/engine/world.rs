@@ -66,6 +66,8 @@ pub struct World {
     /// How far the wall clock was set, in seconds.
     pub wall_jump: i64,
     pub sockets: HashMap<(usize, RelayId), SocketAddr>,
+    /// Those that are read.
+    pub heard: HashSet<SocketAddr>,
     pub live: HashMap<FiveTuple, Live>,
     /// Those that have no 5-tuple: on their way to another worker, or waiting for a client whose connection closed
     /// (RFC 8016). The client may come from the former one again, and have another allocation there.
@@ -134,6 +136,7 @@ impl World {
             shared,
             millis: 10_000_000,
             wall_jump: 0,
+            heard: HashSet::new(),
             sockets: HashMap::new(),
             live: HashMap::new(),
             pathless: HashMap::new(),
@@ -316,6 +319,10 @@ impl World {
         let now = self.now();
         let range = 9..9 + data.len();
         let outcome = self.engines[worker].from_peer(now, relay, from, range);
+        if outcome != Outcome::Nothing {
+            let socket = self.sockets[&(worker, relay)];
+            assert!(self.heard.contains(&socket), "nobody would have read it");
+        }
         self.finish(worker, None, &input, outcome.clone(), Vec::new());
         self.check();
         outcome

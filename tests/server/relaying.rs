@@ -43,6 +43,23 @@ fn send_and_data_indications_go_both_ways() {
 }
 
 #[test]
+fn what_a_peer_sent_before_it_had_a_permission_is_thrown_away() {
+    let server = Setup::new().start();
+    for mut client in Client::each(server.address()) {
+        let peer = socket(V4);
+        let relayed = client.allocate();
+        for _ in 0..100 {
+            peer.send_to(b"early", relayed).unwrap();
+        }
+        client.permit(peer.local_addr().unwrap());
+        peer.send_to(b"in time", relayed).unwrap();
+        let expected = Incoming::Data(peer.local_addr().unwrap(), b"in time".to_vec());
+        assert_eq!(client.receive(), expected);
+        client.assert_silent();
+    }
+}
+
+#[test]
 fn a_client_of_ipv4_relays_to_a_peer_of_ipv6() {
     let server = Setup::new().relays(&[V4, V6]).start();
     for mut client in Client::each(server.address()) {
