@@ -27,7 +27,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(scrape))
-        .with_state(metrics)
+        .with_state((metrics, service.clone()))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .with_state(service);
@@ -53,8 +53,8 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
     live(State(service)).await
 }
 
-async fn scrape(State(metrics): State<Metrics>) -> Response {
-    match metrics.render() {
+async fn scrape(State((metrics, service)): State<(Metrics, Arc<Service>)>) -> Response {
+    match metrics.render(&service.facts()) {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be rendered");

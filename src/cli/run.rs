@@ -12,7 +12,7 @@ use crate::net::{Server, descriptors, random_seed};
 use crate::sandbox::{self, Account, Confinement, Reach};
 use crate::service::assembly::{self, Seeds};
 use crate::service::{Parts, Service};
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, Metrics, Process, Sources};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::fmt::Write as _;
@@ -89,13 +89,19 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             send_limit: None,
             ..Surroundings::of_this_machine(relays.clone())
         };
+        let process = Process::open();
         let confinement = confine(&settings, &files)?;
         // No thread was started before, the log's included: what is given up is given up by each thread for itself.
         let log = telemetry::log::start(&settings.log).map_err(fatal)?;
         telemetry::panics::tell_the_log();
-        let server = bound.start(&shared, clock).map_err(fatal)?;
-        let metrics = Metrics::new(server.counters().to_vec(), shared.relays.clone(), clock)
-            .map_err(fatal)?;
+        let mut server = bound.start(&shared, clock).map_err(fatal)?;
+        let metrics = Metrics::new(Sources {
+            workers: server.counters().to_vec(),
+            relays: shared.relays.clone(),
+            clock,
+            watched: server.take_watched(),
+            process,
+        });
 
         let service = Arc::new(Service::new(Parts {
             control: server.control(),

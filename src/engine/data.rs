@@ -160,7 +160,8 @@ impl Engine {
         }
         allocation.usage.packets_to_peers += 1;
         allocation.usage.bytes_to_peers += payload.len() as u64;
-        self.counters.to_peers.add(payload.len());
+        let transport = allocation.client.tuple.transport();
+        self.counters.to_peers.of(transport).add(payload.len());
         let Some(owner) = owner else {
             return Outcome::ToPeer {
                 relay: relay.id,
@@ -373,7 +374,8 @@ impl Engine {
         }
         allocation.usage.packets_to_client += 1;
         allocation.usage.bytes_to_client += payload.len() as u64;
-        self.counters.to_clients.add(payload.len());
+        let transport = allocation.client.tuple.transport();
+        self.counters.to_clients.of(transport).add(payload.len());
         Outcome::ToClient(ToClient {
             link: allocation.client.link,
             tuple,

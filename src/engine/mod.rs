@@ -70,7 +70,7 @@ use crate::wire::ChannelRange;
 use crate::wire::attribute::Family;
 use allocation::{Allocation, Relay, RouteChange};
 use connections::Held;
-use counters::DropReason;
+use counters::{DropReason, LIFETIMES};
 use hashbrown::HashTable;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -518,6 +518,8 @@ impl Engine {
             self.give_up(relay, allocation.lease.rest(), now);
         }
         self.counters.allocations_closed.add(1);
+        let lived = now.since(allocation.created);
+        self.counters.lifetimes.record(&LIFETIMES, lived);
         self.events.push_back(Event::Closed(Box::new(Closed {
             id: allocation.id,
             user: allocation.holder.user,

@@ -17,6 +17,14 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them.
+    pub const ALL: [Transport; 4] = [
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Dtls,
+    ];
+
     /// The name used in logs.
     #[must_use]
     pub const fn name(self) -> &'static str {

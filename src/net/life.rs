@@ -69,6 +69,8 @@ impl Life {
                 .map(|(socket, entrance)| (socket, Rc::new(entrance)))
                 .collect(),
         };
+        let thread = nix::unistd::gettid().as_raw();
+        self.counters.thread.add(u64::try_from(thread).unwrap_or(0));
         let mut started = Some(started);
         let mut rest = SHORTEST_REST;
         loop {

@@ -76,7 +76,7 @@ use life::Life;
 use socket::Buffers;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
@@ -237,6 +237,7 @@ pub struct Bound {
     listeners: Vec<Listener>,
     prepared: Vec<Prepared>,
     receive_buffer: Option<usize>,
+    watched: Vec<Watched>,
     gate: Arc<ConnectionGate>,
 }
 
@@ -261,6 +262,25 @@ pub struct Server {
     counters: Vec<Arc<Counters>>,
     listeners: Vec<Listener>,
     control: Control,
+    watched: Vec<Watched>,
+}
+
+/// The sockets of a UDP listener, one for each worker, to see what the kernel dropped.
+#[derive(Debug)]
+pub struct Watched {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it serves.
+    pub transport: Transport,
+    sockets: Vec<UdpSocket>,
+}
+
+impl Watched {
+    /// How many datagrams the kernel dropped since the start, since the buffers were full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.sockets.iter().map(socket::kernel_drops).sum()
+    }
 }
 
 impl Server {
@@ -307,6 +327,7 @@ impl Server {
         let gate = Arc::new(ConnectionGate::new(settings.stream, settings.prefixes));
         let mut prepared = Vec::new();
         let mut receive_buffer = None;
+        let mut watched: Vec<Watched> = Vec::new();
         for mailbox in mailbox::mailboxes(count) {
             let mut udp = Vec::new();
             let mut tcp = Vec::new();
@@ -324,6 +345,15 @@ impl Server {
                     socket::udp_listener(address, settings.listener_buffers).and_then(|socket| {
                         let bound = socket.local_addr()?;
                         receive_buffer = Some(socket::granted_receive_buffer(&socket));
+                        let copy = socket.try_clone()?;
+                        match watched.iter_mut().find(|of| of.address == bound) {
+                            Some(of) => of.sockets.push(copy),
+                            None => watched.push(Watched {
+                                address: bound,
+                                transport: listener.transport,
+                                sockets: vec![copy],
+                            }),
+                        }
                         udp.push(worker::Listener {
                             socket,
                             address: bound,
@@ -343,6 +373,7 @@ impl Server {
             listeners,
             prepared,
             receive_buffer,
+            watched,
             gate,
         })
     }
@@ -371,6 +402,7 @@ impl Bound {
             gate: self.gate,
         });
         let mut server = Server {
+            watched: self.watched,
             control: Control::new(desks.clone(), standing.clone(), clock),
             threads: Vec::new(),
             stop,
@@ -427,6 +459,11 @@ impl Server {
     #[must_use]
     pub fn counters(&self) -> &[Arc<Counters>] {
         &self.counters
+    }
+
+    /// The UDP listeners, to see what the kernel dropped. Those of the first call; there are none for another.
+    pub fn take_watched(&mut self) -> Vec<Watched> {
+        std::mem::take(&mut self.watched)
     }
 
     /// A handle by which to ask things of it.

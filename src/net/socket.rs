@@ -215,6 +215,31 @@ pub fn granted_receive_buffer(socket: &impl AsFd) -> usize {
         .map_or(0, |size| size / 2)
 }
 
+/// How many datagrams the kernel dropped at a socket whose buffer was full; 0 where it does not say.
+#[must_use]
+pub(super) fn kernel_drops(socket: &UdpSocket) -> u64 {
+    /// The kernel's numbers about a socket's memory; the last is what it dropped (`SK_MEMINFO_DROPS`).
+    const NUMBERS: usize = 9;
+    let mut numbers = [0_u32; NUMBERS];
+    let mut length = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to the array, and the length that it wrote.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        numbers[NUMBERS - 1].into()
+    } else {
+        0
+    }
+}
+
 /// Sets or clears Don't Fragment for what is sent next.
 pub fn set_dont_fragment(socket: &UdpSocket, address: IpAddr, on: bool) {
     let (level, option, value) = match (address, on) {

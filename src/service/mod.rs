@@ -16,12 +16,13 @@ use crate::net::addresses::RelayAddress;
 use crate::net::control::Control;
 use crate::net::dtls::Dtls;
 use crate::net::tls::Tls;
+use crate::telemetry::Facts;
 use crate::telemetry::log::Levels;
 use arc_swap::ArcSwap;
 use assembly::Seeds;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
@@ -78,6 +79,9 @@ pub struct Service {
     levels: Option<Levels>,
     settings: ArcSwap<Settings>,
     is_draining: AtomicBool,
+    /// When the settings in force were read, Unix time.
+    loaded: AtomicU64,
+    failed_reloads: AtomicU64,
     /// Held while something is changed, so that two changes do not mix.
     changes: Mutex<()>,
 }
@@ -99,6 +103,7 @@ impl Service {
             levels,
         } = parts;
         Service {
+            loaded: AtomicU64::new(control.clock().now().unix),
             control,
             shared,
             file,
@@ -109,6 +114,7 @@ impl Service {
             dtls,
             levels,
             settings: ArcSwap::from_pointee(settings),
+            failed_reloads: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
             changes: Mutex::new(()),
         }
@@ -144,6 +150,22 @@ impl Service {
         self.levels.as_ref()
     }
 
+    /// What metrics tell beside what is counted.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let settings = self.settings();
+        let certificates = settings.tls.certificates.iter();
+        Facts {
+            certificates: certificates
+                .map(|of| (of.file().display().to_string(), of.not_after()))
+                .collect(),
+            limits: limits(&settings),
+            is_draining: self.is_draining(),
+            loaded: self.loaded.load(Ordering::Relaxed),
+            failed_reloads: self.failed_reloads.load(Ordering::Relaxed),
+        }
+    }
+
     /// Whether new allocations are refused.
     #[must_use]
     pub fn is_draining(&self) -> bool {
@@ -176,4 +198,41 @@ impl Service {
         }
         quotas.in_use()
     }
+}
+
+/// The limits that are in force, by their keys in the configuration.
+fn limits(settings: &Settings) -> Vec<(&'static str, u64)> {
+    let (limits, bandwidth, tcp, dtls) = (
+        &settings.limits,
+        &settings.bandwidth,
+        &settings.tcp,
+        &settings.dtls,
+    );
+    let all = [
+        ("limits.allocations", limits.allocations.unwrap_or(0).into()),
+        (
+            "limits.allocations_per_user",
+            limits.allocations_per_user.unwrap_or(0).into(),
+        ),
+        (
+            "limits.allocations_per_source",
+            limits.allocations_per_source.unwrap_or(0).into(),
+        ),
+        (
+            "limits.permissions_per_allocation",
+            limits.permissions_per_allocation.into(),
+        ),
+        (
+            "limits.channels_per_allocation",
+            limits.channels_per_allocation.into(),
+        ),
+        ("bandwidth.per_allocation", bandwidth.per_allocation),
+        ("bandwidth.per_user", bandwidth.per_user),
+        ("bandwidth.total", bandwidth.total),
+        ("tcp.max_connections", tcp.max_connections as u64),
+        ("tcp.max_unproved", tcp.max_unproved as u64),
+        ("dtls.max_associations", dtls.max_associations as u64),
+        ("dtls.max_half_open", dtls.max_half_open as u64),
+    ];
+    all.into_iter().filter(|(_, value)| *value > 0).collect()
 }

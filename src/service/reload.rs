@@ -10,6 +10,7 @@ use crate::config::{self, Certificate, Change, ConfigError, Settings};
 use crate::engine;
 use crate::net::addresses::{self, RelayAddress};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What a reload brought about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,8 @@ impl Service {
             needs_restart: config::changes(&next, &wanted),
         };
         self.apply(next).await?;
+        self.loaded
+            .store(self.control.clock().now().unix, Ordering::Relaxed);
         self.files.store(Arc::new(loaded.files));
         Ok(reloaded)
     }

@@ -9,6 +9,7 @@ use crate::config::Watch;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use tokio::time::sleep;
 use tracing::{error, info};
 
@@ -107,6 +108,7 @@ impl Service {
                 true
             }
             Err(error) => {
+                self.failed_reloads.fetch_add(1, Ordering::Relaxed);
                 for report in error.reports() {
                     error!("the configuration stays as it was: {report}");
                 }

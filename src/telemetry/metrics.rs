@@ -3,54 +3,122 @@
 //! Counters live in the workers and are read when a scrape comes, so that graphs move while sessions live and no worker
 //! waits for a scrape. No label is one a client can choose: the number of series is fixed.
 
-use crate::engine::counters::{Counters, DtlsHandshake, Traffic};
+use super::process::{Process, thread_cpu};
+use crate::engine::counters::{
+    BOUNDS, ByTransport, Counters, DtlsHandshake, Histogram, LIFETIMES, SET_UPS,
+};
 use crate::engine::{Now, RelayPool, Transport};
+use crate::net::Watched;
 use crate::net::clock::Clock;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::core::Collector;
+use prometheus::proto::{self, Bucket, MetricFamily};
+use prometheus::{CounterVec, Encoder, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Renders what the server counts in the text format of Prometheus.
+/// Renders what the server counts in the text format of Prometheus. Clones read the same.
 #[derive(Clone)]
-pub struct Metrics {
-    registry: Registry,
-}
+pub struct Metrics(Arc<Source>);
 
 /// What the numbers are read from.
+pub struct Sources {
+    /// The counters of the workers.
+    pub workers: Vec<Arc<Counters>>,
+    /// The pool of ports.
+    pub relays: Arc<RelayPool>,
+    /// The clock of the workers.
+    pub clock: Clock,
+    /// The UDP listeners.
+    pub watched: Vec<Watched>,
+    /// The process.
+    pub process: Process,
+}
+
+/// What the numbers are beside, which is known elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The certificates, by their files, and their last second, Unix time.
+    pub certificates: Vec<(String, i64)>,
+    /// Limits that are in force, by their keys in the configuration.
+    pub limits: Vec<(&'static str, u64)>,
+    /// Whether new allocations are refused since the server is about to stop.
+    pub is_draining: bool,
+    /// When the configuration was read last, Unix time.
+    pub loaded: u64,
+    /// How often it was to be read and could not be used.
+    pub failed_reloads: u64,
+}
+
 struct Source {
-    workers: Vec<Arc<Counters>>,
-    relays: Arc<RelayPool>,
-    clock: Clock,
+    from: Sources,
+    names: Vec<String>,
 }
 
 impl Metrics {
-    /// The metrics of these workers.
-    ///
-    /// # Errors
-    /// When two metrics have one name, which is a mistake in this file.
-    pub fn new(
-        workers: Vec<Arc<Counters>>,
-        relays: Arc<RelayPool>,
-        clock: Clock,
-    ) -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
-        registry.register(Box::new(Source {
-            workers,
-            relays,
-            clock,
-        }))?;
-        Ok(Metrics { registry })
+    /// The metrics of these sources.
+    #[must_use]
+    pub fn new(sources: Sources) -> Self {
+        let listener = |of: &Watched| format!("{}/{}", of.address, of.transport);
+        Metrics(Arc::new(Source {
+            names: sources.watched.iter().map(listener).collect(),
+            from: sources,
+        }))
     }
 
     /// The text of a scrape.
     ///
     /// # Errors
     /// When a metric cannot be written as text.
-    pub fn render(&self) -> Result<String, prometheus::Error> {
+    pub fn render(&self, facts: &Facts) -> Result<String, prometheus::Error> {
+        let mut families = Families(Vec::new());
+        self.0.resources(self.0.from.clock.now(), &mut families);
+        self.0.control(&mut families);
+        self.0.traffic(&mut families);
+        self.0.process(&mut families);
+        facts.collect(&mut families);
+        let mut families = families.0;
+        families.retain(|family| !family.get_metric().is_empty());
+        families.sort_by(|one, other| one.name().cmp(other.name()));
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+impl Facts {
+    fn collect(&self, families: &mut Families) {
+        families.gauges(
+            "hairpin_certificate_expiry_timestamp_seconds",
+            "When a certificate ends, Unix time",
+            ["file"],
+            self.certificates
+                .iter()
+                .map(|(file, end)| ([file.as_str()], u64::try_from(*end).unwrap_or(0))),
+        );
+        families.gauges(
+            "hairpin_limit",
+            "Limits in force, by their key in the configuration; one that is not there has none",
+            ["limit"],
+            self.limits.iter().map(|(key, value)| ([*key], *value)),
+        );
+        families.gauges(
+            "hairpin_draining",
+            "Whether new allocations are refused, since the server is about to stop",
+            [],
+            [([], u64::from(self.is_draining))],
+        );
+        families.gauges(
+            "hairpin_config_last_reload_timestamp_seconds",
+            "When the configuration in force was read, Unix time",
+            [],
+            [([], self.loaded)],
+        );
+        families.counters(
+            "hairpin_config_reload_failures_total",
+            "Configurations that could not be used; the one before stayed in force",
+            [],
+            [([], self.failed_reloads)],
+        );
     }
 }
 
@@ -59,12 +127,12 @@ struct Families(Vec<MetricFamily>);
 
 impl Families {
     /// A counter, with one value for each combination of labels.
-    fn counters<const N: usize>(
+    fn counters<'a, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
         labels: [&str; N],
-        values: impl IntoIterator<Item = ([&'static str; N], u64)>,
+        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
     ) {
         let Ok(family) = IntCounterVec::new(Opts::new(name, help), &labels) else {
             return;
@@ -75,13 +143,70 @@ impl Families {
         self.0.extend(family.collect());
     }
 
-    /// A gauge, likewise.
-    fn gauges<const N: usize>(
+    /// A counter of time, in seconds.
+    fn seconds<'a, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
         labels: [&str; N],
-        values: impl IntoIterator<Item = ([&'static str; N], u64)>,
+        values: impl IntoIterator<Item = ([&'a str; N], Duration)>,
+    ) {
+        let Ok(family) = CounterVec::new(Opts::new(name, help), &labels) else {
+            return;
+        };
+        for (labels, value) in values {
+            family
+                .with_label_values(&labels)
+                .inc_by(value.as_secs_f64());
+        }
+        self.0.extend(family.collect());
+    }
+
+    /// A histogram of durations, in seconds.
+    fn histogram<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        bounds: &[Duration; BOUNDS],
+        workers: impl Iterator<Item = &'a Histogram>,
+    ) {
+        let mut counts = [0; BOUNDS + 1];
+        let mut micros: u64 = 0;
+        for histogram in workers {
+            for (sum, count) in counts.iter_mut().zip(histogram.counts()) {
+                *sum += count;
+            }
+            micros = micros.saturating_add(histogram.micros());
+        }
+        let mut below = 0;
+        let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
+            below += count;
+            let mut bucket = Bucket::default();
+            bucket.set_cumulative_count(below);
+            bucket.set_upper_bound(bound.as_secs_f64());
+            bucket
+        });
+        let mut histogram = proto::Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(counts.iter().sum());
+        histogram.set_sample_sum(micros as f64 / 1e6);
+        let mut metric = proto::Metric::default();
+        metric.set_histogram(histogram);
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(proto::MetricType::HISTOGRAM);
+        family.set_metric(vec![metric]);
+        self.0.push(family);
+    }
+
+    /// A gauge, likewise.
+    fn gauges<'a, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
     ) {
         let Ok(family) = IntGaugeVec::new(Opts::new(name, help), &labels) else {
             return;
@@ -96,7 +221,7 @@ impl Families {
 
 impl Source {
     fn sum(&self, value: impl Fn(&Counters) -> u64) -> u64 {
-        self.workers.iter().map(|worker| value(worker)).sum()
+        self.from.workers.iter().map(|worker| value(worker)).sum()
     }
 
     /// Sums lists that all workers have in the same order, leaving out what none has counted when `sparse`.
@@ -106,7 +231,7 @@ impl Source {
         values: impl Fn(&Arc<Counters>) -> I,
     ) -> Vec<(K, u64)> {
         let mut sums: Vec<(K, u64)> = Vec::new();
-        for worker in &self.workers {
+        for worker in &self.from.workers {
             for (place, (key, value)) in values(worker).enumerate() {
                 match sums.get_mut(place) {
                     Some((_, sum)) => *sum += value,
@@ -119,7 +244,7 @@ impl Source {
     }
 
     fn traffic(&self, families: &mut Families) {
-        type Direction = (&'static str, fn(&Counters) -> &Traffic);
+        type Direction = (&'static str, fn(&Counters) -> &ByTransport);
         let directions: [Direction; 2] = [
             ("to_peer", |worker| &worker.to_peers),
             ("to_client", |worker| &worker.to_clients),
@@ -128,13 +253,36 @@ impl Source {
             "hairpin_relayed_packets_total",
             "Relayed packets",
             ["direction"],
-            directions.map(|(name, of)| ([name], self.sum(|worker| of(worker).packets.get()))),
+            directions.map(|(name, of)| ([name], self.sum(|worker| of(worker).packets()))),
         );
         families.counters(
             "hairpin_relayed_bytes_total",
             "Relayed bytes of payload, without framing",
             ["direction"],
-            directions.map(|(name, of)| ([name], self.sum(|worker| of(worker).bytes.get()))),
+            directions.map(|(name, of)| ([name], self.sum(|worker| of(worker).bytes()))),
+        );
+        let each = || {
+            directions
+                .into_iter()
+                .flat_map(|of| Transport::ALL.map(|transport| (of, transport)))
+        };
+        families.counters(
+            "hairpin_client_packets_total",
+            "Relayed packets, by the transport of the client",
+            ["direction", "transport"],
+            each().map(|((name, of), transport)| {
+                let packets = self.sum(|worker| of(worker).of(transport).packets.get());
+                ([name, transport.name()], packets)
+            }),
+        );
+        families.counters(
+            "hairpin_client_bytes_total",
+            "Relayed bytes of payload, by the transport of the client",
+            ["direction", "transport"],
+            each().map(|((name, of), transport)| {
+                let bytes = self.sum(|worker| of(worker).of(transport).bytes.get());
+                ([name, transport.name()], bytes)
+            }),
         );
         families.counters(
             "hairpin_internal_packets_total",
@@ -272,6 +420,18 @@ impl Source {
             [],
             [([], self.sum(|worker| worker.scanners_ended.get()))],
         );
+        families.histogram(
+            "hairpin_allocation_lifetime_seconds",
+            "How long allocations lived that have ended",
+            &LIFETIMES,
+            self.from.workers.iter().map(|worker| &worker.lifetimes),
+        );
+        families.histogram(
+            "hairpin_allocation_setup_seconds",
+            "How long allocations took to be made, or to fail for want of a port, once their user was known",
+            &SET_UPS,
+            self.from.workers.iter().map(|worker| &worker.set_ups),
+        );
         families.gauges(
             "hairpin_allocations",
             "Allocations alive",
@@ -353,7 +513,7 @@ impl Source {
             .into_iter()
             .map(|(reason, value)| ([reason.name()], value)),
         );
-        let ports = self.relays.counts(now.instant);
+        let ports = self.from.relays.counts(now.instant);
         families.gauges(
             "hairpin_relay_ports",
             "Relay ports of all relay addresses, by state",
@@ -369,7 +529,7 @@ impl Source {
             "hairpin_workers",
             "Worker threads",
             [],
-            [([], self.workers.len() as u64)],
+            [([], self.from.workers.len() as u64)],
         );
         families.counters(
             "hairpin_worker_restarts_total",
@@ -390,19 +550,60 @@ impl Source {
             [([env!("CARGO_PKG_VERSION")], 1)],
         );
     }
-}
 
-impl Collector for Source {
-    /// Undescribed: the families are made anew for each scrape, and their names are fixed above.
-    fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut families = Families(Vec::new());
-        self.resources(self.clock.now(), &mut families);
-        self.control(&mut families);
-        self.traffic(&mut families);
-        families.0
+    fn process(&self, families: &mut Families) {
+        families.counters(
+            "hairpin_kernel_drops_total",
+            "Datagrams the kernel dropped at a listener, since its buffer was full",
+            ["listener"],
+            self.names
+                .iter()
+                .zip(&self.from.watched)
+                .map(|(name, of)| ([name.as_str()], of.dropped())),
+        );
+        let cost = self.from.process.cost();
+        let numbers: Vec<String> = (0..self.from.workers.len())
+            .map(|n| n.to_string())
+            .collect();
+        let workers = numbers.iter().zip(&self.from.workers);
+        families.seconds(
+            "hairpin_worker_cpu_seconds_total",
+            "Processor time of a worker",
+            ["worker"],
+            workers.filter_map(|(number, counters)| {
+                let thread = i32::try_from(counters.thread.get()).ok()?;
+                Some(([number.as_str()], thread_cpu(thread)?))
+            }),
+        );
+        families.seconds(
+            "process_cpu_seconds_total",
+            "Processor time of the process",
+            [],
+            cost.cpu.map(|cpu| ([], cpu)),
+        );
+        families.gauges(
+            "process_start_time_seconds",
+            "When the process started, Unix time",
+            [],
+            [([], cost.started.as_secs())],
+        );
+        families.gauges(
+            "process_resident_memory_bytes",
+            "Memory of the process in RAM",
+            [],
+            cost.resident.map(|bytes| ([], bytes)),
+        );
+        families.gauges(
+            "process_open_fds",
+            "Descriptors open",
+            [],
+            cost.open_descriptors.map(|count| ([], count)),
+        );
+        families.gauges(
+            "process_max_fds",
+            "Descriptors there may be",
+            [],
+            cost.max_descriptors.map(|count| ([], count)),
+        );
     }
 }

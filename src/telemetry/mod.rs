@@ -6,5 +6,7 @@
 pub mod log;
 mod metrics;
 pub mod panics;
+pub mod process;
 
-pub use metrics::Metrics;
+pub use metrics::{Facts, Metrics, Sources};
+pub use process::Process;

@@ -264,10 +264,10 @@ impl World {
         let alive = sum(&|c| c.allocations_opened.get()) - sum(&|c| c.allocations_closed.get());
         assert_eq!(alive, self.all_live().count() as u64);
         let counted = [
-            sum(&|c| c.to_peers.packets.get()),
-            sum(&|c| c.to_peers.bytes.get()),
-            sum(&|c| c.to_clients.packets.get()),
-            sum(&|c| c.to_clients.bytes.get()),
+            sum(&|c| c.to_peers.packets()),
+            sum(&|c| c.to_peers.bytes()),
+            sum(&|c| c.to_clients.packets()),
+            sum(&|c| c.to_clients.bytes()),
         ];
         // A payload to a relay of this server that has no permission for it counts for its sender only.
         assert!(counted[0] >= self.traffic[0] && counted[1] >= self.traffic[1]);

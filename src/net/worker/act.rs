@@ -1,7 +1,7 @@
 //! What the engine says is to be done, done: by the outbox, a connection's queue, a DTLS association or another worker.
 
 use super::{Connection, Core, Input};
-use crate::engine::counters::DropReason;
+use crate::engine::counters::{DropReason, SET_UPS};
 use crate::engine::{
     ClientPath, Event, FiveTuple, Link, Now, OpenRelay, Outcome, RelayError, RelayId,
     RelayProtocol, ToClient,
@@ -11,6 +11,7 @@ use crate::net::outbox::{Datagram, Exit, Payload};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
+use std::time::Instant;
 
 impl Core {
     /// Does what an outcome says, after the events that came with it.
@@ -22,6 +23,7 @@ impl Core {
         outcome: Outcome,
     ) {
         let mut outcome = outcome;
+        let mut began = None;
         loop {
             self.handle_events(input.memory);
             match outcome {
@@ -59,12 +61,17 @@ impl Core {
                     }
                 }
                 Outcome::OpenRelay(open) => {
+                    began.get_or_insert_with(Instant::now);
                     let result = self.open_relay(&open);
                     outcome =
                         self.engine
                             .relay_opened(now, open.ticket, result, &mut self.reply[..]);
                     continue;
                 }
+            }
+            if let Some(began) = began {
+                let set_ups = &self.engine.counters().set_ups;
+                set_ups.record(&SET_UPS, began.elapsed());
             }
             return;
         }
