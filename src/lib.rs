@@ -10,6 +10,7 @@
 //! - [`net`]: sockets: workers, batched UDP, streams, relay sockets. The only room with `unsafe`.
 //! - [`config`]: TOML to typed, checked settings.
 //! - [`sandbox`]: what the process gives up once its sockets are open.
+//! - [`accounting`]: what allocations carried, for whoever bills.
 //! - [`telemetry`]: the log and the metrics.
 //! - [`service`]: a running server with its settings.
 //! - [`admin`]: HTTP for operators.
@@ -21,6 +22,7 @@
 //! collects in the worker's outbox and leaves together. A peer that is a relayed address of this very server is reached
 //! inside: the packet takes one hairpin bend and never touches the network. `docs/architecture.md` has the long form.
 
+pub mod accounting;
 pub mod admin;
 pub mod auth;
 pub mod cli;

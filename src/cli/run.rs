@@ -3,6 +3,7 @@
 use super::advice::{Surroundings, advice};
 use super::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs, notify};
+use crate::accounting::Accounting;
 use crate::admin;
 use crate::auth::{Secret, mint_ephemeral};
 use crate::config::{Listener, Settings};
@@ -90,6 +91,11 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             ..Surroundings::of_this_machine(relays.clone())
         };
         let process = Process::open();
+        let accounting = Accounting::open(&settings.accounting, &instance()?).map_err(Failure::new)?;
+        let (accounting, ledger, losses) = match accounting {
+            Some((accounting, ledger, losses)) => (Some(accounting), Some(ledger), Some(losses)),
+            None => (None, None, None),
+        };
         let confinement = confine(&settings, &files)?;
         // No thread was started before, the log's included: what is given up is given up by each thread for itself.
         let log = telemetry::log::start(&settings.log).map_err(fatal)?;
@@ -101,7 +107,10 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             clock,
             watched: server.take_watched(),
             process,
+            ledger: ledger.clone(),
+            losses,
         });
+        server.control().note_in(ledger);
 
         let service = Arc::new(Service::new(Parts {
             control: server.control(),
@@ -161,6 +170,13 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
                 _ = terminate.recv() => info!("stopping now, as told again"),
             }
         };
+        let control = server.control();
+        let account = async {
+            match accounting {
+                Some(accounting) => accounting.run(&control).await,
+                None => std::future::pending().await,
+            }
+        };
         let outcome = tokio::select! {
             () = drain => Ok(()),
             _ = interrupt.recv() => {
@@ -171,6 +187,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             failed = serve_metrics => Err(Failure::new(format!("metrics cannot be served any more: {failed:?}"))),
             () = until_a_worker_ends(&server) => Err(Failure::new("a worker ended")),
             () = reload => Ok(()),
+            () = account => Ok(()),
             () = service.watch() => Ok(()),
             () = notify::keep_watchdog(&service) => Ok(()),
         };
@@ -266,6 +283,13 @@ fn read_again(files: &[PathBuf]) -> Vec<PathBuf> {
     directories
 }
 
+/// The name of this run, for accounting.
+fn instance() -> Result<String, Failure> {
+    let seed = random_seed().map_err(fatal)?;
+    let (head, _) = seed.split_at(8);
+    Ok(head.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// Gives up what a running server does not need.
 fn confine(settings: &Settings, files: &[PathBuf]) -> Result<Confinement, Failure> {
     let server = &settings.server;
@@ -273,8 +297,9 @@ fn confine(settings: &Settings, files: &[PathBuf]) -> Result<Confinement, Failur
     let plan = sandbox::Plan {
         account: Some(account),
         reach: server.sandbox.then(|| Reach {
-            tcp: settings.tcp_relay.enabled,
+            tcp: settings.tcp_relay.enabled || settings.accounting.webhook.is_some(),
             readable: read_again(files),
+            writable: read_again(settings.accounting.file.as_slice()),
             ..Reach::default()
         }),
     };

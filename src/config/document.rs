@@ -49,6 +49,28 @@ pub(super) struct Document {
     pub reload: Reload,
     pub log: Log,
     pub metrics: Metrics,
+    pub accounting: Accounting,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[accounting]`")]
+pub(super) struct Accounting {
+    pub file: Given<String>,
+    pub socket: Given<String>,
+    pub webhook: Option<Webhook>,
+    pub interim: Given<Read<Duration>>,
+    pub queue: Given<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table `[accounting.webhook]`"
+)]
+pub(super) struct Webhook {
+    pub url: Given<String>,
+    pub secret: Given<SecretSource>,
 }
 
 #[derive(Deserialize, Default)]

@@ -23,9 +23,10 @@ pub use certificate::{Certificate, Validity};
 pub use error::{ConfigError, Invalid, Problem};
 pub use secrets::read_file as read_secret_file;
 pub use settings::{
-    Allocation, Alternate, Auth, Bandwidth, Discovery, Dtls, Family, Limits, Listener, Log,
-    LogFormat, Metrics, PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost,
-    Reload, Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport, Watch,
+    Accounting, Allocation, Alternate, Auth, Bandwidth, Discovery, Dtls, Family, Limits, Listener,
+    Log, LogFormat, Metrics, PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress,
+    RelayHost, Reload, Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport,
+    Watch, Webhook,
 };
 pub use view::{Change, changes};
 

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
@@ -68,6 +69,8 @@ pub struct Settings {
     pub log: Log,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[accounting]`
+    pub accounting: Accounting,
 }
 
 /// `[server]`: the process as a whole.
@@ -593,6 +596,43 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// `[accounting]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Accounting {
+    /// A file that records are appended to.
+    pub file: Option<PathBuf>,
+    /// A unix stream socket that they are written to.
+    pub socket: Option<PathBuf>,
+    /// Somebody who is sent them over HTTP.
+    pub webhook: Option<Webhook>,
+    /// How often is told of allocations that live; zero means never.
+    #[serde(serialize_with = "view::duration")]
+    pub interim: Duration,
+    /// How many records wait for a destination that is away.
+    pub queue: usize,
+}
+
+impl Default for Accounting {
+    fn default() -> Self {
+        Self {
+            file: None,
+            socket: None,
+            webhook: None,
+            interim: Duration::from_secs(300),
+            queue: 10_000,
+        }
+    }
+}
+
+/// `[accounting.webhook]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Webhook {
+    /// Where: `https://`, or `http://` on this machine.
+    pub url: String,
+    /// What its requests are signed with.
+    pub secret: Option<Secret>,
+}
+
 /// `[metrics]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Metrics {
@@ -725,6 +765,7 @@ impl Default for Settings {
                 level: "info".to_owned(),
                 format: LogFormat::Text,
             },
+            accounting: Accounting::default(),
             metrics: Metrics {
                 address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9641))),
             },

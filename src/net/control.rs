@@ -10,6 +10,7 @@
 use super::NetSettings;
 use super::clock::Clock;
 use super::connection_gate::ConnectionGate;
+use super::ledger::Ledger;
 use crate::engine::{
     AllocationId, Details, Engine, Now, RelayAddress, RelayPool, Rules, Summary, WorkerId,
 };
@@ -134,6 +135,12 @@ impl Control {
         for desk in self.desks.iter() {
             desk.leave(Order::Settings(settings.clone()));
         }
+    }
+
+    /// Lets workers note allocations there from now on.
+    pub fn note_in(&self, ledger: Option<Ledger>) {
+        let settings = NetSettings::clone(&self.settings());
+        self.set_settings(NetSettings { ledger, ..settings });
     }
 
     /// The allocations there are, in no particular order. One that is opened or moved meanwhile may be missing.

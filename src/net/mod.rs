@@ -35,6 +35,7 @@
 //! This is the only room with `unsafe`: system calls the standard library does not have, each block with its reason.
 
 pub mod addresses;
+pub mod authorities;
 mod carrier;
 pub mod clock;
 mod connection_gate;
@@ -44,6 +45,7 @@ pub mod dtls;
 mod entrance;
 mod epoll;
 mod icmp;
+pub mod ledger;
 mod life;
 mod mailbox;
 mod nudge;
@@ -72,6 +74,7 @@ use connection_gate::ConnectionGate;
 use control::{Control, Desk, Standing};
 use dtls::Dtls;
 use entrance::Entrance;
+use ledger::Ledger;
 use life::Life;
 use socket::Buffers;
 use std::fmt;
@@ -147,6 +150,8 @@ pub struct NetSettings {
     pub stream: StreamSettings,
     /// Which clients are counted together.
     pub prefixes: Prefixes,
+    /// Where allocations are noted, if anywhere.
+    pub ledger: Option<Ledger>,
 }
 
 impl NetSettings {
@@ -167,6 +172,7 @@ impl NetSettings {
             rest: Duration::from_micros(200),
             stream: StreamSettings::default(),
             prefixes: Prefixes::default(),
+            ledger: None,
         }
     }
 }

@@ -362,6 +362,7 @@ pub fn net_settings(
             rest: tcp.busy_rest,
         },
         prefixes: prefixes(settings),
+        ledger: None,
     }
 }
 

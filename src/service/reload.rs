@@ -96,7 +96,8 @@ impl Service {
         self.shared
             .bandwidth
             .set_limits(assembly::bandwidth_limits(&settings.bandwidth));
-        let net = assembly::net_settings(&settings, self.tls.clone(), self.dtls.clone());
+        let mut net = assembly::net_settings(&settings, self.tls.clone(), self.dtls.clone());
+        net.ledger.clone_from(&self.control.settings().ledger);
         self.control.set_settings(net);
         let external: Vec<_> = relays
             .iter()
@@ -171,5 +172,6 @@ fn within_reach(now: &Settings, wanted: &Settings) -> Settings {
     next.strangers.clone_from(&now.strangers);
     next.log.format = now.log.format;
     next.metrics.clone_from(&now.metrics);
+    next.accounting.clone_from(&now.accounting);
     next
 }

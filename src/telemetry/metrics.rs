@@ -4,16 +4,19 @@
 //! waits for a scrape. No label is one a client can choose: the number of series is fixed.
 
 use super::process::{Process, thread_cpu};
+use crate::accounting::Losses;
 use crate::engine::counters::{
     BOUNDS, ByTransport, Counters, DtlsHandshake, Histogram, LIFETIMES, SET_UPS,
 };
 use crate::engine::{Now, RelayPool, Transport};
 use crate::net::Watched;
 use crate::net::clock::Clock;
+use crate::net::ledger::Ledger;
 use prometheus::core::Collector;
 use prometheus::proto::{self, Bucket, MetricFamily};
 use prometheus::{CounterVec, Encoder, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Renders what the server counts in the text format of Prometheus. Clones read the same.
@@ -32,6 +35,10 @@ pub struct Sources {
     pub watched: Vec<Watched>,
     /// The process.
     pub process: Process,
+    /// Where allocations are noted.
+    pub ledger: Option<Ledger>,
+    /// What of that did not arrive.
+    pub losses: Option<Arc<Losses>>,
 }
 
 /// What the numbers are beside, which is known elsewhere.
@@ -560,6 +567,22 @@ impl Source {
                 .iter()
                 .zip(&self.from.watched)
                 .map(|(name, of)| ([name.as_str()], of.dropped())),
+        );
+        let noted = self.from.ledger.as_ref().map_or(0, Ledger::lost);
+        let (overflowed, refused) = self.from.losses.as_ref().map_or((0, 0), |losses| {
+            let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+            (count(&losses.overflowed), count(&losses.refused))
+        });
+        families.counters(
+            "hairpin_accounting_lost_total",
+            "Accounting records that were lost, by where: between the workers and accounting, before a destination that \
+             was away, or at a webhook that did not want them",
+            ["where"],
+            [
+                (["workers"], noted),
+                (["queue"], overflowed),
+                (["webhook"], refused),
+            ],
         );
         let cost = self.from.process.cost();
         let numbers: Vec<String> = (0..self.from.workers.len())

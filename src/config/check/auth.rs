@@ -90,7 +90,7 @@ impl<'a> Sources<'a> {
     }
 
     /// The same for what somebody else must not guess; `what` is its name for people.
-    fn strong(
+    pub(super) fn strong(
         &mut self,
         what: &str,
         least: usize,

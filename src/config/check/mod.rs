@@ -3,6 +3,7 @@
 //! Looks at the document and at the secrets it names, never at the machine's addresses or ports. Main function:
 //! [`settings`].
 
+mod accounting;
 mod alternates;
 mod auth;
 mod discovery;
@@ -56,6 +57,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
     let alternates = alternates::check(document.alternate, redirect, &places, &mut problems);
     let (auth, inline_secrets) = auth::check(document.auth, base, default.auth, &mut problems);
     let (oauth, inline_keys) = oauth::check(document.oauth, base, &mut problems);
+    let (accounting, inline_key) = accounting::check(document.accounting, base, &mut problems);
     let tcp_relay = tcp_relay(
         document.tcp_relay,
         default.tcp_relay,
@@ -98,8 +100,10 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         reload: reload(document.reload, &mut problems),
         log: log(document.log, default.log, &mut problems),
         metrics: places.metrics,
+        accounting,
     };
-    (settings, inline_secrets || inline_keys, problems.0)
+    let inline = inline_secrets || inline_keys || inline_key;
+    (settings, inline, problems.0)
 }
 
 /// What was found to be wrong so far.

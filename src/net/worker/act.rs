@@ -6,6 +6,7 @@ use crate::engine::{
     ClientPath, Event, FiveTuple, Link, Now, OpenRelay, Outcome, RelayError, RelayId,
     RelayProtocol, ToClient,
 };
+use crate::net::ledger::Entry;
 use crate::net::mailbox::Parcel;
 use crate::net::outbox::{Datagram, Exit, Payload};
 use std::io;
@@ -238,6 +239,12 @@ impl Core {
         }
     }
 
+    fn note(&self, entry: impl FnOnce() -> Entry) {
+        if let Some(ledger) = &self.settings.ledger {
+            ledger.put(entry());
+        }
+    }
+
     pub(super) fn handle_events(&mut self, received: &[u8]) {
         while let Some(event) = self.engine.next_event() {
             match event {
@@ -281,9 +288,18 @@ impl Core {
                         .collect();
                     self.post.put_letter(Parcel { letter, sockets });
                 }
-                Event::Moved(moved) => self.reporter.moved(&moved),
-                Event::Opened(opened) => self.reporter.opened(&opened),
-                Event::Closed(closed) => self.reporter.closed(&closed),
+                Event::Moved(moved) => {
+                    self.reporter.moved(&moved);
+                    self.note(|| Entry::Moved(moved));
+                }
+                Event::Opened(opened) => {
+                    self.reporter.opened(&opened);
+                    self.note(|| Entry::Opened(opened));
+                }
+                Event::Closed(closed) => {
+                    self.reporter.closed(&closed);
+                    self.note(|| Entry::Closed(closed));
+                }
                 Event::AuthenticationFailed(failed) => self.reporter.authentication_failed(&failed),
                 // There is no second data plane that would listen.
                 Event::RouteAdded(_) | Event::RouteRemoved(_) => {}
