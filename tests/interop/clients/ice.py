@@ -33,6 +33,9 @@ class Side:
     wrong: int = 0
     local: str = ""
     remote: str = ""
+    leg: str = ""
+    gathered: float = 0.0
+    connected: float = 0.0
     error: str = ""
 
 
@@ -57,13 +60,18 @@ def turn_account(server, host, transport="udp", credential=None):
     return account
 
 
-def call(log, turn, stun=None, policy="relay", namespaces=(None, None), patience=20):
-    """Two agents call each other; returns the two Sides. `turn` is the account, or one for each of the two."""
+def call(log, turn, stun=None, policy="relay", namespaces=(None, None), patience=20, **more):
+    """Two agents call each other; returns the two Sides.
+
+    `turn` is the account or a list of accounts to choose from, or a pair with that of each of the two. `more` goes
+    into the job as it is (ice_agent.py).
+    """
     accounts = turn if isinstance(turn, tuple) else (turn, turn)
     agents = []
     try:
         for number, namespace in enumerate(namespaces):
-            authority = (accounts[number] or {}).get("authority")
+            choice = accounts[number] if isinstance(accounts[number], list) else [accounts[number] or {}]
+            authority = next((account["authority"] for account in choice if "authority" in account), None)
             agents.append(Agent(log.with_suffix(f".agent-{'ab'[number]}.log"), namespace, authority))
         for number, agent in enumerate(agents):
             agent.tell(
@@ -75,6 +83,7 @@ def call(log, turn, stun=None, policy="relay", namespaces=(None, None), patience
                     "messages": MESSAGES,
                     "size": SIZE,
                     "patience": patience,
+                    **more,
                 }
             )
         descriptions = [agent.hear(15) for agent in agents]

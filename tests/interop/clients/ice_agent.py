@@ -4,11 +4,20 @@ Runs in the suites' virtual environment, one process an agent, so that two of th
 network namespaces. Both directions are one JSON object a line:
 
     in   {"controlling", "policy": "relay"|"all", "turn": {"host", "port", "username", "password",
-          "transport", "tls"?}|null, "stun": [host, port]|null, "messages", "size", "patience"}
+          "transport", "tls"?}|null, "stun": [host, port]|null, "messages", "size", "patience",
+          "ipv6"?, "head_start"?, "linger"?}
     out  {"ufrag", "pwd", "candidates"}          the agent's own side
     in   the other agent's line
-    out  {"received", "wrong", "local", "remote"}  or {"error"}
+    out  {"received", "wrong", "local", "remote", "leg", "gathered", "connected"}  or {"error"}
     in   anything, or the end of input: close
+
+"turn" may be a list, the best first. aioice takes one server, so the agent asks all of them at once who is there and
+takes the first that answers; where that is not by UDP, it does without the STUN server as well.
+
+aioice keeps the first pair that works. "head_start" gives direct pairs so many seconds before pairs with a relay are
+tried. "linger" is how long to wait for messages that are late or lost, "patience" where it is missing. "gathered" and
+"connected" are the seconds until the candidates were there, and from the other's line to the chosen pair; "leg" is the
+way to the TURN server: udp, tcp or tls.
 
 Its log, on standard error, is aioice's own.
 """
@@ -17,11 +26,84 @@ import asyncio
 import json
 import logging
 import os
+import socket
+import ssl
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import aioice
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from rig import stun
+
 PAUSE = 0.005  # between two messages: 200 a second
+PROBE = 1.2  # seconds for a server to say that it is there
+
+
+class Patient(aioice.Connection):
+    """A connection that tries pairs with a relay only after `head_start` seconds."""
+
+    head_start = 0.0
+    _relays_from = 0.0
+
+    async def connect(self):
+        self._relays_from = time.monotonic() + self.head_start
+        await super().connect()
+
+    def check_start_task(self, pair):
+        # A pair that has to wait stays as it is, and is found again by the periodic look.
+        if not self._has_to_wait(pair):
+            super().check_start_task(pair)
+
+    def _check_periodic(self):
+        if self._check_list_done or time.monotonic() >= self._relays_from:
+            return super()._check_periodic()
+        for state in (aioice.ice.CandidatePair.State.WAITING, aioice.ice.CandidatePair.State.FROZEN):
+            for pair in self._check_list:
+                if pair.state == state and pair.task is None and not self._has_to_wait(pair):
+                    self.check_start_task(pair)
+                    return True
+        return True
+
+    def _has_to_wait(self, pair):
+        relayed = "relay" in (pair.local_candidate.type, pair.remote_candidate.type)
+        return relayed and time.monotonic() < self._relays_from
+
+
+def leg(account):
+    """How an account's server is reached."""
+    return "tls" if account.get("tls") else account["transport"]
+
+
+def answers(account):
+    """Whether a server answers a Binding request, over TLS only where its certificate holds."""
+    address = (account["host"], account["port"])
+    try:
+        if leg(account) == "udp":
+            with socket.socket(stun.family(address[0]), socket.SOCK_DGRAM) as sock:
+                stun.binding(sock, address, timeout=PROBE / 3, tries=3)
+            return True
+        with socket.create_connection(address, timeout=PROBE) as sock:
+            if leg(account) == "tls":
+                sock = ssl.create_default_context().wrap_socket(sock, server_hostname=address[0])
+            with sock:
+                stun.binding(sock, timeout=PROBE, tries=1)
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+async def choose(accounts):
+    """The first of the accounts whose server answers, or None."""
+    loop = asyncio.get_running_loop()
+    threads = ThreadPoolExecutor(max_workers=len(accounts))
+    asked = [loop.run_in_executor(threads, answers, account) for account in accounts]
+    for account, answer in zip(accounts, asked):
+        if await answer:
+            return account
+    return None
 
 
 def tell(**what):
@@ -62,7 +144,7 @@ async def exchange(connection, job):
 
     sending = asyncio.create_task(send())
     try:
-        await asyncio.wait_for(receive(), job["patience"])
+        await asyncio.wait_for(receive(), job.get("linger", job["patience"]))
     except TimeoutError:
         pass
     await sending
@@ -71,19 +153,27 @@ async def exchange(connection, job):
 
 async def main():
     job = await read_line()
+    started = time.monotonic()
+    stun_server = job["stun"]
     turn = job["turn"] or {}
-    connection = aioice.Connection(
+    if isinstance(turn, list):
+        turn = await choose(turn) or {}
+        if not turn or leg(turn) != "udp":
+            stun_server = None
+    connection = Patient(
         ice_controlling=job["controlling"],
-        stun_server=tuple(job["stun"]) if job["stun"] else None,
+        stun_server=tuple(stun_server) if stun_server else None,
         turn_server=(turn["host"], turn["port"]) if turn else None,
         turn_username=turn.get("username"),
         turn_password=turn.get("password"),
         turn_transport=turn.get("transport", "udp"),
         turn_ssl=turn.get("tls", False),
-        use_ipv6=False,
+        use_ipv6=job.get("ipv6", False),
         transport_policy=aioice.TransportPolicy[job["policy"].upper()],
     )
+    connection.head_start = job.get("head_start", 0.0)
     await connection.gather_candidates()
+    gathered = time.monotonic() - started
     tell(
         ufrag=connection.local_username,
         pwd=connection.local_password,
@@ -91,6 +181,7 @@ async def main():
     )
 
     remote = await read_line()
+    started = time.monotonic()
     connection.remote_username = remote["ufrag"]
     connection.remote_password = remote["pwd"]
     for candidate in remote["candidates"]:
@@ -104,6 +195,7 @@ async def main():
     except ConnectionError as error:
         tell(error=f"ICE failed: {error}")
     else:
+        connected = time.monotonic() - started
         received, wrong = await exchange(connection, job)
         pair = connection._nominated[1]  # The one component's chosen pair; there is no public way to ask.
         tell(
@@ -111,6 +203,9 @@ async def main():
             wrong=wrong,
             local=pair.local_candidate.to_sdp(),
             remote=pair.remote_candidate.to_sdp(),
+            leg=leg(turn) if turn else None,
+            gathered=gathered,
+            connected=connected,
         )
     # The other side may still need this one's relay.
     await read_line()

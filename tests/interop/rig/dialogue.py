@@ -25,19 +25,20 @@ class Dialogue:
 
     def hear(self, patience):
         """The program's next line."""
-        deadline = time.monotonic() + patience
-        stream = self.child.process.stdout
-        with selectors.DefaultSelector() as selector:
-            selector.register(stream, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
-                if not selector.select(max(0, deadline - time.monotonic())):
-                    raise self._failure(f"said nothing for {patience} s")
-                data = stream.read1(65536)
-                if not data:
-                    raise self._failure("ended early")
-                self._pending += data
+        return hear_any([self], patience)[1]
+
+    def _next(self):
+        """A line that is there already, or None."""
+        if b"\n" not in self._pending:
+            return None
         line, self._pending = self._pending.split(b"\n", 1)
         return json.loads(line)
+
+    def _read(self):
+        data = self.child.process.stdout.read1(65536)
+        if not data:
+            raise self._failure("ended early")
+        self._pending += data
 
     def close(self):
         """Ends its input, which lets it put things in order, and kills it where that takes long."""
@@ -50,3 +51,21 @@ class Dialogue:
 
     def _failure(self, what):
         return Failure(f"{self.name} {what}", read_from(self.child.log, 0))
+
+
+def hear_any(dialogues, patience):
+    """The next line of any of the programs: (the program's dialogue, what it said)."""
+    deadline = time.monotonic() + patience
+    with selectors.DefaultSelector() as selector:
+        for dialogue in dialogues:
+            selector.register(dialogue.child.process.stdout, selectors.EVENT_READ, dialogue)
+        while True:
+            for dialogue in dialogues:
+                line = dialogue._next()
+                if line is not None:
+                    return dialogue, line
+            ready = selector.select(max(0, deadline - time.monotonic()))
+            if not ready:
+                raise dialogues[0]._failure(f"said nothing for {patience} s")
+            for key, _ in ready:
+                key.data._read()

@@ -78,20 +78,11 @@ class Home:
     def firewall(self, rules):
         """Puts rules in force; connections known so far are forgotten with the NAT's old table."""
         text = rules.replace("CLIENT", self.address).replace("OTHER", self.other_public_address)
-        text = text.replace("PUBLIC", self.public_address)
-        done = subprocess.run(
-            [*self.nat.prefix, "nft", "-f", "-"], input=text, capture_output=True, text=True
-        )
-        if done.returncode != 0:
-            raise SystemExit(f"nft: {done.stderr.strip()}")
+        put_in_force(self.nat, text.replace("PUBLIC", self.public_address))
 
     def packets_from_other_home(self):
         """How many packets of the other home's NAT this NAT has let in."""
-        done = subprocess.run(
-            [*self.nat.prefix, "nft", "list", "counter", "ip", "filter", "foreign"], capture_output=True, text=True
-        )
-        words = done.stdout.split()
-        return int(words[words.index("packets") + 1])
+        return packets_counted(self.nat, "ip filter foreign")
 
 
 class Internet:
@@ -140,6 +131,20 @@ class Internet:
         home = Home(client, nat, f"{lan}.2", public_address, other_public_address)
         home.firewall(SYMMETRIC)
         return home
+
+
+def put_in_force(namespace, rules):
+    """Loads nftables rules in a namespace; rules that are wrong end the suite."""
+    done = subprocess.run([*namespace.prefix, "nft", "-f", "-"], input=rules, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"nft: {done.stderr.strip()}")
+
+
+def packets_counted(namespace, counter):
+    """What a named counter of nftables stands at; `counter` is its family, table and name."""
+    command = [*namespace.prefix, "nft", "list", "counter", *counter.split()]
+    words = subprocess.run(command, capture_output=True, text=True).stdout.split()
+    return int(words[words.index("packets") + 1])
 
 
 def forward():

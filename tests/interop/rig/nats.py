@@ -11,13 +11,15 @@ _KEEPS_PORTS = """
     }
 """
 
-# Only answers come in.
-_ANSWERS_ONLY = """
+
+def _answers_only(leaving=""):
+    """Only answers come in, to what was let out: all of it, or what nftables' expression `leaving` matches."""
+    return """
 table ip filter {
     chain forward {
         type filter hook forward priority filter; policy drop
         ct state established,related accept
-        iifname "lan" oifname "public" accept
+        iifname "lan" oifname "public" LEAVING accept
     }
     chain input {
         type filter hook input priority filter; policy drop
@@ -25,7 +27,8 @@ table ip filter {
         ct state established,related accept
     }
 }
-"""
+""".replace("LEAVING", leaving)
+
 
 NONE = "flush ruleset\n"
 
@@ -74,7 +77,8 @@ table ip nat {
 """
 )
 
-# Each port of the client remembers which addresses it sent to, and those get in from any of their ports.
+# Each port of the client remembers which addresses it sent to, and those get in from any of their ports. What comes
+# before that is dropped: a connection that the NAT took for its own would hide the client from that port for good.
 ADDRESS_RESTRICTED = (
     NONE
     + """
@@ -93,12 +97,16 @@ table ip nat {
         type nat hook prerouting priority dstnat
         iifname "public" ip saddr . udp dport @contacted dnat to CLIENT
     }
+    chain input {
+        type filter hook input priority filter
+        iifname "public" meta l4proto udp ct state new drop
+    }
 """
     + _KEEPS_PORTS
     + "}\n"
 )
 
-PORT_RESTRICTED = NONE + "table ip nat {" + _KEEPS_PORTS + "}\n" + _ANSWERS_ONLY
+PORT_RESTRICTED = NONE + "table ip nat {" + _KEEPS_PORTS + "}\n" + _answers_only()
 
 # Another port for each destination address, the same for all of its ports.
 ADDRESS_DEPENDENT_MAPPING = (
@@ -111,7 +119,7 @@ table ip nat {
     }
 }
 """
-    + _ANSWERS_ONLY
+    + _answers_only()
 )
 
 SYMMETRIC = (
@@ -124,5 +132,11 @@ table ip nat {
     }
 }
 """
-    + _ANSWERS_ONLY
+    + _answers_only()
 )
+
+# No UDP gets out; as with most firewalls, it is lost without a word.
+NO_UDP = NONE + "table ip nat {" + _KEEPS_PORTS + "}\n" + _answers_only("meta l4proto != udp")
+
+# Nothing gets out but TCP to port 443.
+ONLY_443 = NONE + "table ip nat {" + _KEEPS_PORTS + "}\n" + _answers_only("tcp dport 443")

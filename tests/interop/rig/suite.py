@@ -122,8 +122,8 @@ class Suite:
             self._server = None
 
 
-def options(description):
-    """The command line both suites share."""
+def command_line(description):
+    """The options that all suites share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--server", choices=("hairpin", "coturn"), default="hairpin", help="coturn proves the suite")
     parser.add_argument("--bin", metavar="PATH", default=str(ROOT / "target/release/hairpin"), help="hairpin's binary")
@@ -131,7 +131,7 @@ def options(description):
     parser.add_argument("--list", action="store_true", help="print the names of the cases and end")
     parser.add_argument("--keep-logs", metavar="DIR", help="copy the logs of server and clients there")
     parser.add_argument("--inside", metavar="WORKDIR", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser
 
 
 def select(cases, chosen):
@@ -146,10 +146,14 @@ def select(cases, chosen):
     return cases
 
 
-def main(description, cases, inside):
-    """Both suites' front door: `--list`, the way into the sandbox, and inside it `inside(options, cases)`."""
-    chosen = options(description)
-    selected = select(cases, chosen)
+def main(description, cases, inside, parser=None):
+    """Every suite's front door: `--list`, the way into the sandbox, and inside it `inside(options, cases)`.
+
+    A suite with options of its own adds them to its `parser`; where they decide on the cases, `cases` is a function
+    of the options.
+    """
+    chosen = (parser or command_line(description)).parse_args()
+    selected = select(cases(chosen) if callable(cases) else cases, chosen)
     if chosen.list:
         print("\n".join(case.name for case in selected))
         return 0
