@@ -1,5 +1,6 @@
 """The outcomes of the calls as Markdown: printed after every run, and docs/nat-lab.md when that is asked for."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import distributions
@@ -70,9 +71,9 @@ def page(worlds, by_aioice, by_chromium, hairpin):
             "a data channel, both ways; setting up includes the DTLS handshake.\n",
             pairs(by_chromium),
             "## The machine\n",
-            f"{platform.system()} {platform.release()}, {_output(hairpin, '--version')}, a debug or a release build on cores that did",
-            "other things as well. The network between the namespaces has no delay of its own, so the seconds are the agents'",
-            "timers and their work, and not those of a real network.",
+            f"{platform.system()} {platform.release()}, {os.cpu_count()} cores that others used as well, {_output(hairpin, '--version')}. The network",
+            "between the namespaces has no delay of its own, so the seconds are those of the agents' timers and work; add the",
+            "round trips of a real one.",
             "",
         ]
     )

@@ -88,7 +88,8 @@ def _ask_udp(home, server):
     with home.client.entered():
         sock = socket.socket(stun.family(server[0]), socket.SOCK_DGRAM)
     with sock:
-        return stun.binding(sock, server, timeout=0.4, tries=2)
+        # A home just made may take a second to find its neighbours.
+        return stun.binding(sock, server, timeout=0.5, tries=5)
 
 
 def _ask_tcp(home, server, authority=None):

@@ -6,6 +6,8 @@
 //     out  {ready: true}                                    the camera is on; the clock starts with the first signal
 //     in   {signal} and out {signal}                        descriptions and candidates; the offering end begins with
 //                                                           {signal: {start: true}}
+//     out  {settled: true}                                  the chosen pair has not changed for a while
+//     in   {exchange: true}                                 now the messages
 //     out  {result}                                         what side.mjs measured
 //
 // The end of the input hangs up.
@@ -25,10 +27,12 @@ try {
   const page = await browser.page();
   await page.exposeFunction("signal", (signal) => say({ signal }));
   await page.evaluate(side, await hear());
+  page.evaluate(() => window.settled).then(() => say({ settled: true }), () => {});
   page.evaluate(() => window.finished).then((result) => say({ result }), (error) => say({ result: { error: String(error) } }));
   say({ ready: true });
   for (let line = await hear(); line !== null; line = await hear()) {
-    await page.evaluate((signal) => window.take(signal), line.signal);
+    if (line.exchange) await page.evaluate(() => window.exchange());
+    else await page.evaluate((signal) => window.take(signal), line.signal);
   }
   // Closing the page alone would leave the allocations to their lifetime.
   await page.evaluate(() => window.hangUp());

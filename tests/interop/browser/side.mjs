@@ -3,6 +3,8 @@
 //
 //     side({offering, iceServers, messages, frames})   prepares, and leaves in the page
 //         take(signal)     what the other end told; window.signal(what) tells it something
+//         settled          when the chosen pair has not changed for a while
+//         exchange()       sends the messages, the other end's come, and video goes on, until
 //         finished         {error, setUp, local, remote, leg, roundTrip, received, spoiled, frames: [first, last], candidates}
 //         hangUp()
 //
@@ -93,9 +95,19 @@ export async function side({ offering, iceServers, messages, frames }) {
     return last;
   };
 
-  const run = async () => {
+  let pair = null;
+  const settling = async () => {
     await within(40000, "connecting", connected);
     await within(10000, "opening the data channel", open);
+    pair = await settled();
+  };
+  let exchange;
+  const told = new Promise((done) => (exchange = done));
+  window.exchange = exchange;
+  window.settled = settling();
+  const run = async () => {
+    await window.settled;
+    await within(30000, "the word to go on", told);
     for (let number = 0; number < messages; number += 1) channel.send(text(offering, number));
     await within(20000, "receiving messages", all);
     const deadline = performance.now() + 20000;
@@ -105,11 +117,13 @@ export async function side({ offering, iceServers, messages, frames }) {
       await pause(200);
       result.frames[1] = await decoded();
     }
-    const { pair, local, remote } = await settled();
+    const last = await chosen();
+    if (last.pair.id !== pair.pair.id) throw new Error("the chosen pair changed late");
+    const { local, remote } = last;
     result.local = { type: local.candidateType, address: local.address };
     result.remote = { type: remote.candidateType, address: remote.address };
     result.leg = local.candidateType === "relay" ? local.relayProtocol : null;
-    result.roundTrip = pair.currentRoundTripTime;
+    result.roundTrip = last.pair.currentRoundTripTime;
   };
   window.finished = run().catch((error) => (result.error ??= String(error))).then(() => result);
   window.hangUp = async () => {
