@@ -49,7 +49,6 @@ class Outcome:
 
     path: str
     set_up: float
-    note: str = ""
 
 
 def path_of(ends):
@@ -94,7 +93,6 @@ def judged_call(a, b, call, outcomes):
             raise Failure(f"direct, but {direct} packets came from outside the server, which relayed {through}", shown)
         set_up = max(end.set_up for end in ends)
         pairs = " and ".join(f"{end.local}/{end.remote}" for end in ends)
-        # What the agents do when they need not is no matter: the matrix shows what had to be.
         outcomes[a.name, b.name] = Outcome(str(wanted), set_up)
         return f"{wanted}, {pairs}, set up in {set_up:.2f} s; {messages} messages each way, {through['internal']} inside hairpin"
 

@@ -4,7 +4,7 @@ What is expected follows from the behaviours of RFC 4787 alone: how a NAT maps p
 rules that make a NAT behave so are those of rig/nats.py; homes.py puts the worlds up.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rig import nats
 
@@ -108,7 +108,7 @@ class Path:
     """
 
     kind: str
-    legs: tuple = field(default=(None, None))
+    legs: tuple = (None, None)
 
     def __str__(self):
         if self.kind != "relay":
