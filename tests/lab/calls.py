@@ -167,7 +167,7 @@ def aioice(server, homes, _begins):
         namespaces=[home.client for home in homes],
         ipv6=True,
         head_start=BAD_LINE_HEAD_START if bad_line else HEAD_START,
-        linger=3,
+        linger=2.5,
     )
     share = BAD_LINE_SHARE if bad_line else 1
     for side in sides:

@@ -15,7 +15,7 @@ network namespaces. Both directions are one JSON object a line:
 takes the first that answers; where that is not by UDP, it does without the STUN server as well.
 
 aioice keeps the first pair that works. "head_start" gives direct pairs so many seconds before pairs with a relay are
-tried. "linger" is how long to wait for messages that are late or lost, "patience" where it is missing. "gathered" and
+tried. "linger" is how long to wait for a next message, "patience" where it is missing. "gathered" and
 "connected" are the seconds until the candidates were there, and from the other's line to the chosen pair; "leg" is the
 way to the TURN server: udp, tcp or tls.
 
@@ -136,7 +136,7 @@ async def exchange(connection, job):
     async def receive():
         nonlocal wrong
         while wanted:
-            data = await connection.recv()
+            data = await asyncio.wait_for(connection.recv(), job.get("linger", job["patience"]))
             if data in wanted:
                 wanted.remove(data)
             else:
@@ -144,7 +144,7 @@ async def exchange(connection, job):
 
     sending = asyncio.create_task(send())
     try:
-        await asyncio.wait_for(receive(), job.get("linger", job["patience"]))
+        await receive()
     except TimeoutError:
         pass
     await sending
