@@ -207,6 +207,8 @@ def chromium(server, homes, begins):
             peer.close()
     shown = "\n".join(line for result in results for line in result.get("candidates", []))
     for result in results:
+        if result.get("changed"):
+            raise OtherPath("the chosen pair changed when it had settled", shown)
         if result["error"]:
             raise Failure(result["error"], shown)
         if result["received"] != ice.MESSAGES or result["spoiled"]:

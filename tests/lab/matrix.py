@@ -10,11 +10,11 @@ from clients import ice
 
 HEADING = """# The paths that calls take, and what they cost to set up
 
-Written by `tests/lab/run --write` from a run of its own; [tests/lab](../tests/lab/README.md) says how it is made.
+Measured by [tests/lab](../tests/lab/README.md); `tests/lab/run --write` does it anew and writes this page.
 
 Two clients live in two of ten worlds, made of network namespaces and nftables, with hairpin on a public address
-between them as their STUN and TURN server. Each is told the same servers: STUN, and TURN over UDP, TCP and, on port
-443, TLS, on an IPv4 and an IPv6 address. In every pair two agents make a call by ICE, with every kind of candidate.
+between them as their STUN and TURN server. Each is told of all it offers: STUN, and TURN over UDP, TCP and, on port
+443, TLS; it has an IPv4 and an IPv6 address. In every pair two agents make a call by ICE, with every kind of candidate.
 Which path they have to end up with follows from the behaviours of the two NATs; a run in which one of them is another
 fails.
 
@@ -25,9 +25,9 @@ fails.
 | relay UDP | through hairpin, which both reach over UDP |
 | relay TCP, relay TLS | through hairpin, which one or both can reach in this way only |
 
-Direct means that the packets came to each client from elsewhere than the server, and that hairpin relayed none of them;
-relayed, that none came from elsewhere, and that hairpin counted them all. Seconds are from the start of gathering until
-the connection stood on both sides.
+Direct means that packets came to each client from elsewhere than the server, and that hairpin did not relay them;
+relayed, that none came from elsewhere, and that hairpin's metrics counted them. Seconds are from the start of gathering
+until the connection stood on both sides.
 """
 
 
@@ -62,18 +62,18 @@ def page(worlds, by_aioice, by_chromium, hairpin):
             *kinds,
             "",
             f"## Every pair, by aioice {_aioice_version()}\n",
-            "aioice keeps the first pair of candidates that works, whatever comes after it. So its agents try direct pairs",
-            f"first and those with a relay {HEAD_START} s later, {BAD_LINE_HEAD_START:g} s on a bad line, which is most of what",
-            "setting up a relayed call takes here; before that, an agent without UDP waits 1.2 s for an answer to UDP.\n",
+            "aioice keeps the first pair of candidates that works, whatever comes after it. So its agents try direct pairs first",
+            f"and those with a relay {HEAD_START} s later, {BAD_LINE_HEAD_START:g} s on a bad line, which is most of what setting up a relayed",
+            "call takes here; before that, an agent without UDP waits 1.2 s for an answer to UDP.\n",
             table(worlds, by_aioice),
             f"## The pairs that matter most, by {_output('chromium', '--version').split(' built')[0]}\n",
-            "Browsers try all at once, use the first pair that works and change to a better one later. A call has video and",
-            "a data channel, both ways; setting up includes the DTLS handshake.\n",
+            "Browsers try all at once, use the first pair that works and change to a better one later. A call has video and a",
+            "data channel, both ways; setting up includes the DTLS handshake.\n",
             pairs(by_chromium),
             "## The machine\n",
-            f"{platform.system()} {platform.release()}, {os.cpu_count()} cores that others used as well, {_output(hairpin, '--version')}. The network",
-            "between the namespaces has no delay of its own, so the seconds are those of the agents' timers and work; add the",
-            "round trips of a real one.",
+            f"{platform.system()} {platform.release()}, {os.cpu_count()} cores that were busy with other things too, {_output(hairpin, '--version')}.",
+            "The network between the namespaces has no delay of its own, so the seconds are those of the agents' timers and work,",
+            "and a busy machine shows in them.",
             "",
         ]
     )
