@@ -1,11 +1,13 @@
 //! What an operator should know about settings that are allowed, but may not do what was meant.
 //!
-//! Nothing here is an error; those are the configuration's. Main items: [`advice`], [`Surroundings`].
+//! Nothing here is an error; those are the configuration's. What has to be asked for, of other programs or over the
+//! network, is for [`super::doctor`]. Main items: [`findings`], [`advice`], [`Surroundings`].
 
 use std::fs;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use super::finding::Finding;
 use crate::auth::{Credential, User};
 use crate::config::{PasswordAlgorithm, Settings, Transport, Validity};
 use crate::net::addresses::{self, RelayAddress};
@@ -52,29 +54,41 @@ impl Surroundings {
 
 /// One sentence for each thing worth knowing, the most important first.
 pub fn advice(settings: &Settings, surroundings: &Surroundings) -> Vec<String> {
-    let mut advice = Vec::new();
-    credentials(settings, &mut advice);
-    reach(settings, surroundings, &mut advice);
-    certificates(settings, now(), &mut advice);
-    peers(settings, &mut advice);
-    buffers(settings, surroundings, &mut advice);
-    advice
+    let findings = findings(settings, surroundings);
+    findings.iter().map(Finding::sentence).collect()
 }
 
-fn credentials(settings: &Settings, advice: &mut Vec<String>) {
+/// What is worth knowing, the most important first; nothing that is as it should be.
+pub fn findings(settings: &Settings, surroundings: &Surroundings) -> Vec<Finding> {
+    let mut found = Vec::new();
+    credentials(settings, &mut found);
+    reach(settings, surroundings, &mut found);
+    certificates(settings, now(), &mut found);
+    peers(settings, &mut found);
+    buffers(settings, surroundings, &mut found);
+    found
+}
+
+fn credentials(settings: &Settings, found: &mut Vec<Finding>) {
     let oauth = &settings.oauth;
     if settings.auth.users.is_empty() && settings.auth.secrets.is_empty() && oauth.keys.is_empty() {
-        advice.push(
-            "nobody can relay: there is no shared secret and no user under [auth]; clients only learn their address"
-                .to_owned(),
+        found.push(
+            Finding::problem(
+                "auth.nobody",
+                "nobody can relay: there is no shared secret and no user under [auth]; clients only learn their address",
+            )
+            .lines(["[auth]", "secrets = [{ file = \"/etc/hairpin/secret\" }]"]),
         );
     }
     let now = u64::try_from(now()).unwrap_or(0);
     for key in &oauth.keys {
         if key.not_after.is_some_and(|end| end < now) {
-            advice.push(format!(
-                "key {:?} under [oauth] is over its `not_after`: no token of it is accepted",
-                key.id
+            found.push(Finding::warning(
+                "oauth.key-over",
+                format!(
+                    "key {:?} under [oauth] is over its `not_after`: no token of it is accepted",
+                    key.id
+                ),
             ));
         }
     }
@@ -89,26 +103,37 @@ fn credentials(settings: &Settings, advice: &mut Vec<String>) {
         && offers(PasswordAlgorithm::Sha256)
         && !users.iter().any(|user| lacks(user, false))
     {
-        advice.push(format!(
-            "user {:?} has no `sha256_key`, so SHA-256 is offered to nobody",
-            user.name
+        found.push(Finding::note(
+            "auth.no-sha256-key",
+            format!(
+                "user {:?} has no `sha256_key`, so SHA-256 is offered to nobody",
+                user.name
+            ),
         ));
     }
     if let Some(user) = users.iter().find(|user| lacks(user, false)) {
-        advice.push(format!(
-            "user {:?} has no `md5_key`: browsers and other clients of RFC 5389 cannot use that name",
-            user.name
-        ));
+        found.push(
+            Finding::warning(
+                "auth.no-md5-key",
+                format!("user {:?} has no `md5_key`", user.name),
+            )
+            .why("browsers and other clients of RFC 5389 cannot use that name"),
+        );
     }
     if !offers(PasswordAlgorithm::Md5) && !settings.auth.password_algorithms.is_empty() {
-        advice.push(
-            "browsers and other clients of RFC 5389 cannot relay: `password_algorithms` has no \"md5\"".to_owned(),
+        found.push(
+            Finding::problem(
+                "auth.no-md5",
+                "browsers and other clients of RFC 5389 cannot relay: `password_algorithms` has no \"md5\"",
+            )
+            .lines(["[auth]", "password_algorithms = [\"sha256\", \"md5\"]"]),
         );
     }
     if settings.auth.allow_weak {
-        advice.push(
-            "secrets that anybody could guess are taken: `allow_weak` is for tests".to_owned(),
-        );
+        found.push(Finding::warning(
+            "auth.allow-weak",
+            "secrets that anybody could guess are taken: `allow_weak` is for tests",
+        ));
     }
     let short = settings
         .auth
@@ -117,56 +142,50 @@ fn credentials(settings: &Settings, advice: &mut Vec<String>) {
         .filter(|secret| secret.expose().len() < SHORT_SECRET)
         .count();
     if short > 0 {
-        advice.push(format!(
-            "{short} of the shared secrets {} shorter than {SHORT_SECRET} bytes and can be guessed from a credential; \
-             `openssl rand -base64 32` makes a good one",
-            if short == 1 { "is" } else { "are" }
-        ));
+        let are = if short == 1 { "is" } else { "are" };
+        found.push(
+            Finding::warning(
+                "auth.short-secret",
+                format!(
+                    "{short} of the shared secrets {are} shorter than {SHORT_SECRET} bytes and can be guessed from a credential"
+                ),
+            )
+            .mend("`openssl rand -base64 32` makes a good one"),
+        );
     }
 }
 
-fn reach(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<String>) {
+fn reach(settings: &Settings, surroundings: &Surroundings, found: &mut Vec<Finding>) {
     if settings
         .listeners
         .iter()
         .all(|listener| listener.address.ip().is_loopback())
     {
-        advice.push(
-            "only this machine can reach the server: all listeners are on loopback addresses"
-                .to_owned(),
-        );
+        found.push(Finding::problem(
+            "listener.loopback",
+            "only this machine can reach the server: all listeners are on loopback addresses",
+        ));
     }
-    for relay in &surroundings.relays {
-        let (address, public) = (relay.address, relay.public());
-        let Some(kind) = confined(public) else {
-            continue;
-        };
-        advice.push(if relay.external.is_some() {
-            format!("external address {public} is {kind}: peers elsewhere cannot reach it")
-        } else if address.is_loopback() {
-            format!("relay address {address} is a loopback address: only peers on this machine can reach it")
-        } else {
-            format!(
-                "relay address {address} is {kind} and has no `external`: peers elsewhere cannot reach it; behind 1:1 NAT, \
-                 set `external` under [[relay.address]] to the public address"
-            )
-        });
-    }
+    found.extend(surroundings.relays.iter().filter_map(relay));
     for site in &settings.discovery {
         for public in addresses::discovery(site, &surroundings.relays) {
             if let Some(kind) = confined(public) {
-                advice.push(format!(
-                    "discovery tells clients of {public}, which is {kind}: clients elsewhere cannot reach it; behind 1:1 NAT, \
-                     set `primary_external` and `alternate_external` under [[discovery]]"
-                ));
+                found.push(
+                    Finding::warning(
+                        "discovery.private-address",
+                        format!("discovery tells clients of {public}, which is {kind}"),
+                    )
+                    .why("clients elsewhere cannot reach it")
+                    .mend("behind 1:1 NAT, set `primary_external` and `alternate_external` under [[discovery]]"),
+                );
             }
         }
     }
     if !settings.alternates.is_empty() && settings.auth.nonce_key.is_none() {
-        advice.push(
-            "browsers that are redirected give up, unless this server and the alternates have the same `nonce_key`"
-                .to_owned(),
-        );
+        found.push(Finding::warning(
+            "auth.no-nonce-key",
+            "browsers that are redirected give up, unless this server and the alternates have the same `nonce_key`",
+        ));
     }
     let ports = settings.relay.ports;
     for listener in settings
@@ -176,9 +195,12 @@ fn reach(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<Stri
     {
         let port = listener.address.port();
         if ports.contains(port) {
-            advice.push(format!(
-                "the {} listener on {} is among the relay ports {ports}",
-                listener.transport, listener.address
+            found.push(Finding::warning(
+                "listener.relay-port",
+                format!(
+                    "the {} listener on {} is among the relay ports {ports}",
+                    listener.transport, listener.address
+                ),
             ));
         }
     }
@@ -187,10 +209,43 @@ fn reach(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<Stri
         .address
         .filter(|address| !address.ip().is_loopback())
     {
-        advice.push(format!(
-            "metrics on {address} can be read by everyone who reaches that address"
+        found.push(Finding::warning(
+            "metrics.public",
+            format!("metrics on {address} can be read by everyone who reaches that address"),
         ));
     }
+}
+
+/// What is wrong with an address to relay from, if anything is.
+fn relay(relay: &RelayAddress) -> Option<Finding> {
+    let (address, public) = (relay.address, relay.public());
+    let kind = confined(public)?;
+    let finding = if relay.external.is_some() {
+        Finding::problem(
+            "relay.private-external",
+            format!("external address {public} is {kind}"),
+        )
+        .why("peers elsewhere cannot reach it")
+    } else if address.is_loopback() {
+        Finding::problem(
+            "relay.loopback-address",
+            format!("relay address {address} is a loopback address"),
+        )
+        .why("only peers on this machine can reach it")
+    } else {
+        Finding::problem(
+            "relay.private-address",
+            format!("relay address {address} is {kind} and has no `external`"),
+        )
+        .why("peers elsewhere cannot reach it")
+        .mend("behind 1:1 NAT, set `external` under [[relay.address]] to the public address")
+        .lines([
+            "[[relay.address]]".to_owned(),
+            format!("address = \"{address}\""),
+            "external = \"…\"    # the address that the world sees".to_owned(),
+        ])
+    };
+    Some(finding)
 }
 
 fn now() -> i64 {
@@ -200,23 +255,40 @@ fn now() -> i64 {
     })
 }
 
-fn certificates(settings: &Settings, now: i64, advice: &mut Vec<String>) {
+fn certificates(settings: &Settings, now: i64, found: &mut Vec<Finding>) {
     let certificates = &settings.tls.certificates;
     for certificate in certificates {
         let file = certificate.file().display();
         match certificate.validity(now) {
-            Validity::Expired => advice.push(format!(
-                "the certificate in {file} expired on {} UTC: clients will refuse it",
-                certificate.not_after_date()
-            )),
-            Validity::NotYet => advice.push(format!(
-                "the certificate in {file} is only good from {} UTC on: clients will refuse it",
-                certificate.not_before_date()
-            )),
-            Validity::Valid if certificate.not_after() - now < SOON => advice.push(format!(
-                "the certificate in {file} expires on {} UTC",
-                certificate.not_after_date()
-            )),
+            Validity::Expired => found.push(
+                Finding::problem(
+                    "certificate.expired",
+                    format!(
+                        "the certificate in {file} expired on {} UTC",
+                        certificate.not_after_date()
+                    ),
+                )
+                .why("clients will refuse it"),
+            ),
+            Validity::NotYet => found.push(
+                Finding::problem(
+                    "certificate.not-yet",
+                    format!(
+                        "the certificate in {file} is only good from {} UTC on",
+                        certificate.not_before_date()
+                    ),
+                )
+                .why("clients will refuse it"),
+            ),
+            Validity::Valid if certificate.not_after() - now < SOON => {
+                found.push(Finding::warning(
+                    "certificate.ends-soon",
+                    format!(
+                        "the certificate in {file} expires on {} UTC",
+                        certificate.not_after_date()
+                    ),
+                ));
+            }
             Validity::Valid => {}
         }
     }
@@ -225,15 +297,15 @@ fn certificates(settings: &Settings, now: i64, advice: &mut Vec<String>) {
         .iter()
         .any(|at| at.transport.has_tls() || at.transport == Transport::Dtls);
     if !certificates.is_empty() && !has_tls {
-        advice.push(
-            "there is a certificate, but no listener with transport \"tls\", \"auto\" or \"dtls\" to show it"
-                .to_owned(),
-        );
+        found.push(Finding::warning(
+            "certificate.unused",
+            "there is a certificate, but no listener with transport \"tls\", \"auto\" or \"dtls\" to show it",
+        ));
     }
 }
 
 /// What keeps an address from being reached from elsewhere.
-fn confined(address: IpAddr) -> Option<&'static str> {
+pub(super) fn confined(address: IpAddr) -> Option<&'static str> {
     if address.is_loopback() {
         return Some("a loopback address");
     }
@@ -249,16 +321,19 @@ fn confined(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-fn peers(settings: &Settings, advice: &mut Vec<String>) {
+fn peers(settings: &Settings, found: &mut Vec<Finding>) {
     let peers = &settings.peers;
     let filter = PeerFilter::new(PeerRules {
         allow: peers.allow.clone(),
         ..PeerRules::default()
     });
     for opened in filter.opened_ranges() {
-        advice.push(format!(
-            "clients can reach {} through the relay ({}), because `allow` under [peers] says so",
-            opened.entry, opened.range.title
+        found.push(Finding::note(
+            "peers.opened",
+            format!(
+                "clients can reach {} through the relay ({}), because `allow` under [peers] says so",
+                opened.entry, opened.range.title
+            ),
         ));
     }
     for entry in &peers.allow {
@@ -267,20 +342,26 @@ fn peers(settings: &Settings, advice: &mut Vec<String>) {
             range.can_open && entry.contains(&range.net) && *entry != range.net
         };
         if let Some(range) = special_ranges().find(within) {
-            advice.push(format!(
-                "`allow` entry {entry} opens nothing: {} stays closed ({})",
-                range.net, range.title
+            found.push(Finding::warning(
+                "peers.opens-nothing",
+                format!(
+                    "`allow` entry {entry} opens nothing: {} stays closed ({})",
+                    range.net, range.title
+                ),
             ));
         } else if let Some(range) = special_ranges().find(around) {
-            advice.push(format!(
-                "`allow` entry {entry} does not open the closed ranges in it, such as {} ({}): name each that is meant",
-                range.net, range.title
+            found.push(Finding::warning(
+                "peers.opens-less",
+                format!(
+                    "`allow` entry {entry} does not open the closed ranges in it, such as {} ({}): name each that is meant",
+                    range.net, range.title
+                ),
             ));
         }
     }
 }
 
-fn buffers(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<String>) {
+fn buffers(settings: &Settings, surroundings: &Surroundings, found: &mut Vec<Finding>) {
     let sockets = &settings.sockets;
     let has_all = surroundings
         .listener_receive
@@ -288,24 +369,35 @@ fn buffers(settings: &Settings, surroundings: &Surroundings, advice: &mut Vec<St
     let listener_receive = if has_all { 0 } else { sockets.receive_buffer };
     let asked = [
         (
+            "kernel.receive-buffer",
             "receive",
             "rmem_max",
             listener_receive.max(sockets.relay_receive_buffer),
             surroundings.receive_limit,
         ),
         (
+            "kernel.send-buffer",
             "send",
             "wmem_max",
             sockets.send_buffer.max(sockets.relay_send_buffer),
             surroundings.send_limit,
         ),
     ];
-    for (what, name, asked, limit) in asked {
+    for (id, what, name, asked, limit) in asked {
         if let Some(limit) = limit.filter(|limit| *limit < asked) {
-            advice.push(format!(
-                "the kernel grants {what} buffers of {limit} bytes, {asked} are set: bursts will be lost; \
-                 `sysctl -w net.core.{name}={asked}` lifts the limit"
-            ));
+            found.push(
+                Finding::warning(
+                    id,
+                    format!("the kernel grants {what} buffers of {limit} bytes, {asked} are set"),
+                )
+                .why("bursts will be lost")
+                .mend(format!(
+                    "`sysctl -w net.core.{name}={asked}` lifts the limit"
+                ))
+                .lines([format!(
+                    "echo net.core.{name}={asked} > /etc/sysctl.d/60-hairpin-{name}.conf && sysctl --system"
+                )]),
+            );
         }
     }
 }

@@ -10,6 +10,8 @@ mod check;
 mod completions;
 mod credentials;
 pub mod dns;
+pub mod doctor;
+pub mod finding;
 pub mod ice_servers;
 mod man;
 mod notify;
@@ -41,7 +43,7 @@ use crate::service::CannotServe;
       0  all well; for the server, that it was told to stop\n  \
       1  hairpin failed, or the configuration is wrong\n  \
       2  the command line is wrong, or a file it names cannot be read\n\
-    `hairpin probe --help` and `hairpin policy --help` show theirs."
+    `hairpin probe --help`, `hairpin policy --help` and `hairpin doctor --help` show theirs."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -56,6 +58,8 @@ enum Command {
     Run(RunArgs),
     /// Check a configuration and say what clients would see
     Check(check::CheckArgs),
+    /// Find out what keeps calls from working on this machine
+    Doctor(doctor::DoctorArgs),
     /// Say whether a peer would be relayed to, and which rule decides
     Policy(policy::PolicyArgs),
     /// Make an ephemeral credential and print the `iceServers` for it
@@ -157,6 +161,10 @@ pub fn main() -> ExitCode {
         Some(Command::Credentials(args)) => credentials::main(&args),
         Some(Command::Dns(args)) => dns::main(&args),
         Some(Command::Policy(args)) => match policy::main(&args) {
+            Ok(status) => return status,
+            Err(failure) => Err(failure),
+        },
+        Some(Command::Doctor(args)) => match doctor::main(&args) {
             Ok(status) => return status,
             Err(failure) => Err(failure),
         },

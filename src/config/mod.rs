@@ -90,14 +90,15 @@ pub fn parse(text: &str, origin: &str) -> Result<Settings, Invalid> {
     reading::read(text, origin, Path::new("")).map(|reading| reading.settings)
 }
 
+/// Whether every user of this machine may read a file.
 #[cfg(unix)]
-fn others_may_read(file: &File) -> bool {
+pub(crate) fn others_may_read(file: &File) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     file.metadata()
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o004 != 0)
 }
 
 #[cfg(not(unix))]
-fn others_may_read(_: &File) -> bool {
+pub(crate) fn others_may_read(_: &File) -> bool {
     false
 }

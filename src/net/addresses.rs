@@ -1,6 +1,6 @@
 //! This machine's own addresses, and those that lead out of it.
 //!
-//! Asks the kernel only: no packet is sent and nobody outside is asked. Main items: [`own`], [`default_route`],
+//! Asks the kernel only: no packet is sent and nobody outside is asked. Main items: [`own`], [`interfaces`], [`default_route`],
 //! [`relays`], [`RelayAddress`],
 //! [`discovery`].
 
@@ -21,6 +21,17 @@ pub fn own() -> io::Result<Vec<IpAddr>> {
         }
     }
     Ok(addresses)
+}
+
+/// All addresses of this machine, each with the name of its interface.
+///
+/// # Errors
+/// Where the system does not tell.
+pub fn interfaces() -> io::Result<Vec<(String, IpAddr)>> {
+    let interfaces = if_addrs::get_if_addrs()?.into_iter();
+    Ok(interfaces
+        .map(|interface| (interface.name.clone(), interface.ip()))
+        .collect())
 }
 
 /// The address of a family that packets to the world leave from; else the first that reaches beyond this machine; else

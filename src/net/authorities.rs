@@ -15,11 +15,11 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// A client that trusts the authorities in a PEM file; without one those of `SSL_CERT_FILE`, or else of the system.
+/// The authorities in a PEM file; without one those of `SSL_CERT_FILE`, or else of the system.
 ///
 /// # Errors
 /// A sentence that names the file that cannot be used.
-pub fn client(file: Option<&Path>) -> Result<ClientConfig, String> {
+pub fn load(file: Option<&Path>) -> Result<RootCertStore, String> {
     let file = match file {
         Some(file) => file.to_owned(),
         None => std::env::var_os("SSL_CERT_FILE")
@@ -46,10 +46,18 @@ pub fn client(file: Option<&Path>) -> Result<ClientConfig, String> {
             "it holds no certificate that can be used".to_owned(),
         ));
     }
+    Ok(roots)
+}
+
+/// A client that trusts the authorities of [`load`].
+///
+/// # Errors
+/// A sentence that names the file that cannot be used.
+pub fn client(file: Option<&Path>) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     Ok(builder
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
+        .with_root_certificates(load(file)?)
         .with_no_client_auth())
 }

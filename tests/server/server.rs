@@ -459,13 +459,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Series and values.
+    /// Series and values, of seconds the whole ones.
     pub fn series(&self) -> BTreeMap<String, u64> {
         let lines = self.body.lines().filter(|line| !line.starts_with('#'));
         lines
             .map(|line| {
                 let (series, value) = line.rsplit_once(' ').unwrap();
-                (series.to_owned(), value.parse().unwrap())
+                (series.to_owned(), value.parse::<f64>().unwrap() as u64)
             })
             .collect()
     }

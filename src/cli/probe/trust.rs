@@ -57,3 +57,4 @@ impl Trust {
             .await
     }
 }
+
