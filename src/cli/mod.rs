@@ -13,6 +13,7 @@ pub mod dns;
 pub mod doctor;
 pub mod finding;
 pub mod ice_servers;
+mod import;
 mod man;
 mod notify;
 mod policy;
@@ -66,6 +67,8 @@ enum Command {
     Credentials(credentials::CredentialsArgs),
     /// Print the DNS records by which clients find the server
     Dns(dns::DnsArgs),
+    /// Make a configuration of another server's: coturn's or eturnal's
+    Import(import::ImportArgs),
     /// Test a STUN or TURN server as a client would use it
     Probe(probe::ProbeArgs),
     /// Put a load on a TURN server and say what became of it and what it cost
@@ -160,6 +163,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => check::main(&args),
         Some(Command::Credentials(args)) => credentials::main(&args),
         Some(Command::Dns(args)) => dns::main(&args),
+        Some(Command::Import(args)) => import::main(&args),
         Some(Command::Policy(args)) => match policy::main(&args) {
             Ok(status) => return status,
             Err(failure) => Err(failure),
