@@ -276,6 +276,8 @@ fn completions_and_manual_pages_cover_every_command() {
         "-run",
         "-check",
         "-credentials",
+        "-doctor",
+        "-import",
         "-probe",
         "-bench",
         "-completions",

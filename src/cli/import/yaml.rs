@@ -63,7 +63,7 @@ pub(super) fn read(text: &str) -> Result<Node, String> {
             event.map_err(|error| format!("line {}: it is not YAML", error.marker().line()))?;
         match event.0 {
             Event::DocumentEnd => break,
-            Event::StreamStart | Event::DocumentStart(_) | Event::Nothing => {}
+            Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::Nothing => {}
             _ => events.push(event),
         }
     }
