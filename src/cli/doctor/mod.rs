@@ -147,7 +147,7 @@ pub fn examine(loaded: &Loaded, machine: &Machine, questions: &Questions) -> Vec
     if !questions.no_listeners {
         found.extend(listeners::examine(settings, &relays, &questions.from));
     }
-    found.sort_by(|one, other| other.severity.cmp(&one.severity));
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
 }
 
