@@ -521,9 +521,9 @@ pub struct Strangers {
     pub prefix_ipv4: u8,
     /// Bits of the IPv6 networks that are counted together.
     pub prefix_ipv6: u8,
-    /// Bytes a second that one network is answered beyond what its own requests are worth.
+    /// Bytes a second that one network is answered beyond those of its requests.
     pub answers_per_prefix: u32,
-    /// Bytes that one network is answered at once; 0 means no limit for networks.
+    /// Bytes that one network is answered at once beyond those of its requests; 0 means no limit for networks.
     pub answers_burst: u32,
     /// Bytes a second that all of them are answered; 0 means no limit.
     pub answers_total: u32,
@@ -742,7 +742,7 @@ impl Default for Settings {
                 prefix_ipv4: 24,
                 prefix_ipv6: 56,
                 answers_per_prefix: 3 << 10,
-                answers_burst: 64 << 10,
+                answers_burst: 192 << 10,
                 answers_total: 4 << 20,
             },
             limits: Limits {

@@ -16,6 +16,7 @@ mod filter;
 mod prefix;
 mod quota;
 mod special;
+mod spell;
 mod strangers;
 
 pub use bandwidth::{Bandwidth, BandwidthLimits, Direction, Meter};

@@ -2,13 +2,15 @@
 //!
 //! The source of a datagram can be forged, and then the answer hits somebody who never asked. An answer to a stranger
 //! is longer than its request (401 has 100 bytes for 28, a Binding 32 for 20), so what counts is bytes, and the victim:
-//! a network may be sent [`burst`](StrangerLimits::burst) bytes at once and
-//! [`rate`](StrangerLimits::rate) bytes a second, and beyond that half of what comes in under its name. So a network
-//! that is flooded gets fewer bytes from here than came under its name, soon after the burst is used up. One more bucket
-//! bounds all networks together.
+//! what a network is sent beyond what came under its name. Two bounds hold for that, and one more bounds all networks
+//! together:
 //!
-//! Whoever proves a credential pays back what the way to it cost: a site with hundreds of clients behind one address
-//! does not use its allowance up.
+//! - Over ten seconds of a flood without pauses it is nothing, at any pace from ten requests a second on (`spell`).
+//! - Whatever the pattern, it is at most [`burst`](StrangerLimits::burst) bytes at once and
+//!   [`rate`](StrangerLimits::rate) bytes a second.
+//!
+//! Whoever proves a credential pays back what the way to it cost, and speaks for others of the same network: a site with
+//! hundreds of clients behind one address meets neither.
 //!
 //! Memory is constant: a table of buckets that a keyed hash of the network picks from, so that strangers can neither fill
 //! it nor aim at another's bucket. Networks may share one; each then has less. There is no lock, and the workers share
@@ -18,11 +20,13 @@
 
 use super::bucket::Bucket;
 use super::prefix::Prefixes;
+use super::spell::Spell;
 use ahash::RandomState;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Buckets, a power of two: 256 KiB.
-const BUCKETS: usize = 1 << 15;
+/// Networks that are told apart, a power of two: 512 KiB.
+const NETWORKS: usize = 1 << 15;
 
 /// What one client is answered on its way to a credential, in bytes: a 401, perhaps a 438, and a few Binding answers.
 const WAY_TO_A_CREDENTIAL: u64 = 256;
@@ -32,20 +36,20 @@ const WAY_TO_A_CREDENTIAL: u64 = 256;
 pub struct StrangerLimits {
     /// Which sources are counted together.
     pub prefixes: Prefixes,
-    /// Bytes that a network may be sent at once; 0 for no bound of networks at all.
+    /// Bytes that a network may be sent at once beyond those of its requests; 0 for no bound of networks at all.
     pub burst: u32,
-    /// Bytes a second that a network may be sent beyond what its own requests are worth.
+    /// Bytes a second that a network may be sent beyond those of its requests.
     pub rate: u32,
     /// Bytes a second that all networks together may be sent, and as many at once; 0 for no bound.
     pub total: u32,
 }
 
 impl Default for StrangerLimits {
-    /// 64 KiB and 3 KiB a second for a network, 4 MiB a second in total.
+    /// 192 KiB and 3 KiB a second for a network, 4 MiB a second in total.
     fn default() -> Self {
         Self {
             prefixes: Prefixes::default(),
-            burst: 64 << 10,
+            burst: 192 << 10,
             rate: 3 << 10,
             total: 4 << 20,
         }
@@ -65,20 +69,30 @@ pub enum Suppressed {
 #[derive(Debug)]
 pub struct Strangers {
     limits: StrangerLimits,
-    networks: Box<[Bucket]>,
+    networks: Box<[Network]>,
     total: Bucket,
+    /// The longest answer there was.
+    longest: AtomicU64,
     hasher: RandomState,
+}
+
+/// What a network was sent beyond what it sent.
+#[derive(Debug, Default)]
+struct Network {
+    excess: Bucket,
+    spell: Spell,
 }
 
 impl Strangers {
     /// Nobody was answered yet.
     #[must_use]
     pub fn new(limits: StrangerLimits) -> Self {
-        let buckets = if limits.burst == 0 { 0 } else { BUCKETS };
+        let networks = if limits.burst == 0 { 0 } else { NETWORKS };
         Self {
             limits,
-            networks: (0..buckets).map(|_| Bucket::default()).collect(),
+            networks: (0..networks).map(|_| Network::default()).collect(),
             total: Bucket::default(),
+            longest: AtomicU64::new(0),
             hasher: RandomState::with_seeds(
                 rand::random(),
                 rand::random(),
@@ -93,11 +107,14 @@ impl Strangers {
     /// # Errors
     /// What forbids it.
     pub fn ask(&self, now: u64, source: IpAddr, request: usize) -> Result<(), Suppressed> {
-        let credit = request as u64 / 2;
+        let request = request as u64;
         if let Some(network) = self.network(source) {
-            let rate = self.limits.rate.into();
-            let level = network.update(now, rate, |level| level.saturating_sub(credit));
-            if level.saturating_sub(credit) >= self.limits.burst.into() {
+            let (rate, burst) = (self.limits.rate.into(), self.limits.burst.into());
+            let paid = |level: u64| level.saturating_sub(request);
+            let level = network.excess.update(now, rate, paid);
+            let longest = self.longest.load(Ordering::Relaxed);
+            let is_paid = network.spell.request(now, request, longest);
+            if paid(level) >= burst || !is_paid {
                 return Err(Suppressed::Prefix);
             }
         }
@@ -113,7 +130,12 @@ impl Strangers {
         let answer = answer as u64;
         if let Some(network) = self.network(source) {
             let rate = self.limits.rate.into();
-            network.update(now, rate, |level| level.saturating_add(answer));
+            let add = |level: u64| level.saturating_add(answer);
+            network.excess.update(now, rate, add);
+            network.spell.answered(answer);
+            if answer > self.longest.load(Ordering::Relaxed) {
+                self.longest.fetch_max(answer, Ordering::Relaxed);
+            }
         }
         let total = u64::from(self.limits.total);
         if total > 0 {
@@ -126,11 +148,13 @@ impl Strangers {
     pub fn proved(&self, now: u64, source: IpAddr) {
         if let Some(network) = self.network(source) {
             let rate = self.limits.rate.into();
-            network.update(now, rate, |level| level.saturating_sub(WAY_TO_A_CREDENTIAL));
+            let paid = |level: u64| level.saturating_sub(WAY_TO_A_CREDENTIAL);
+            network.excess.update(now, rate, paid);
+            network.spell.proved();
         }
     }
 
-    fn network(&self, source: IpAddr) -> Option<&Bucket> {
+    fn network(&self, source: IpAddr) -> Option<&Network> {
         let last = self.networks.len().checked_sub(1)?;
         let hash = self.hasher.hash_one(self.limits.prefixes.of(source));
         self.networks.get(hash as usize & last)
