@@ -45,6 +45,8 @@ class Site:
     # NAT behaviour discovery, from the first two addresses and ports.
     discovery: bool = False
     tls_port: int = 5349
+    # Further lines of hairpin's configuration, by section.
+    more: dict = field(default_factory=dict)
     namespace: network.Namespace = None
 
     def entered(self):
@@ -206,6 +208,12 @@ class Hairpin(Server):
             lines += ["[[oauth.key]]", f'id = "{kid}"', f'algorithm = "{algorithm}"', f'secret = "{key.hex()}"', ""]
         lines += ["[peers]", "allow = [" + ", ".join(f'"{block}"' for block in self.site.peers) + "]", ""]
         lines += ["[metrics]", f'address = "{at(*METRICS)}"', ""]
+        for section, more in self.site.more.items():
+            head = f"[{section}]"
+            if head not in lines:
+                lines.append(head)
+            at_head = lines.index(head) + 1
+            lines[at_head:at_head] = more
         return "\n".join(lines)
 
 
