@@ -137,6 +137,8 @@ reasons! {
         Prefix => "prefix",
         /// All strangers together were sent enough.
         Total => "total",
+        /// The worker had so much to read that it left out what is not about an allocation.
+        Busy => "busy",
     }
 }
 
@@ -192,15 +194,15 @@ reasons! {
 }
 
 reasons! {
-    /// Why a connection of a client was closed as soon as it came in.
+    /// Why a connection of a client was closed as soon as it came in, or made room for one that came later.
     ConnectionRefusal {
         /// The process has as many as allowed.
         Total => "total",
         /// One network has as many as allowed.
         Prefix => "prefix",
-        /// As many as allowed have not proved a credential yet.
+        /// More than allowed had not proved a credential yet, and this one for the longest time.
         Unproved => "unproved",
-        /// As many as allowed of one network have not.
+        /// The same among those of one network.
         UnprovedOfPrefix => "unproved_of_prefix",
     }
 }

@@ -205,6 +205,8 @@ pub struct Engine {
     mobile: HashMap<AllocationId, Slot>,
     /// Where such allocations may move to.
     paths: letters::Paths,
+    /// How many more requests of strangers there is time for, where that is not all.
+    strangers_left: Option<u32>,
 }
 
 impl Engine {
@@ -233,6 +235,7 @@ impl Engine {
             events: VecDeque::new(),
             mobile: HashMap::new(),
             paths: letters::Paths::default(),
+            strangers_left: None,
         }
     }
 
@@ -267,6 +270,12 @@ impl Engine {
     /// Gives out relayed addresses in another external form from now on: see [`RelayPool::known_as`].
     pub fn set_relays(&mut self, relays: Arc<RelayPool>) {
         self.shared.relays = relays;
+    }
+
+    /// Says how many requests of strangers over datagrams to work on from now on, all with `None`. The others are dropped
+    /// and counted before anything of them is proved. A worker that is behind does so, that calls need not pay for it.
+    pub fn limit_strangers(&mut self, requests: Option<u32>) {
+        self.strangers_left = requests;
     }
 
     /// Takes a datagram, or one frame of a stream without its padding, from a client. An answer is written into

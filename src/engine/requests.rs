@@ -29,6 +29,9 @@ impl Engine {
         let message = match Message::parse(input) {
             Ok(message) => message,
             Err(ParseError::NoCookie) if self.rules().classic_binding => {
+                if !self.has_time_for(client) {
+                    return Outcome::Nothing;
+                }
                 return self.answer_stranger(now, client, input.len(), |engine| {
                     engine.classic(client, input, reply)
                 });
@@ -50,6 +53,9 @@ impl Engine {
                 self.counters.request(method);
                 if !may_be_answered(client.tuple.client()) {
                     return self.drop(DropReason::BadSource);
+                }
+                if !self.has_time_for(client) {
+                    return Outcome::Nothing;
                 }
                 if method == Method::BINDING {
                     self.answer_stranger(now, client, input.len(), |engine| {

@@ -1,4 +1,4 @@
-//! Answers to whoever has not proved a credential: counted, and kept back where they are too many.
+//! Answers to whoever has not proved a credential: counted, and kept back where they are too many or take too long.
 //!
 //! This is about datagrams, whose source can be forged. A 5-tuple with an allocation is no stranger, nor is anyone on a
 //! connection or behind a DTLS cookie.
@@ -32,6 +32,21 @@ impl Engine {
             self.shared.strangers.answered(millis, source, length);
         }
         outcome
+    }
+
+    /// Whether there is time to work on a request. There always is for those who have an allocation, or will.
+    pub(super) fn has_time_for(&mut self, client: &ClientPath) -> bool {
+        let Some(left) = self.strangers_left else {
+            return true;
+        };
+        if !self.is_stranger(client) || self.paths.is_allowed(&client.tuple) {
+            return true;
+        }
+        self.strangers_left = Some(left.saturating_sub(1));
+        if left == 0 {
+            self.counters.suppressed(SuppressedReason::Busy);
+        }
+        left > 0
     }
 
     /// Notes that a stranger is none any more.

@@ -75,21 +75,32 @@ impl Entrance {
             }
         }
         let place = match self.gate.enter(client.ip()) {
-            Ok(place) => place,
+            Ok((place, limit)) => {
+                if let Some(limit) = limit {
+                    worker.borrow().counters().connection_refused(limit);
+                }
+                place
+            }
             Err(limit) => {
                 worker.borrow().counters().connection_refused(limit);
                 debug!(%client, listener = %self.address, limit = limit.name(), "too many connections");
                 return;
             }
         };
+        let leave = place.leave();
         let is_tls = match self.transport {
             config::Transport::Udp | config::Transport::Dtls | config::Transport::Tcp => false,
             config::Transport::Tls => true,
             config::Transport::Auto => {
-                match timeout_at(deadline, first_byte(&mut stream, &mut input)).await {
-                    Ok(Some(byte)) => byte == HANDSHAKE_RECORD,
+                let byte = timeout_at(deadline, first_byte(&mut stream, &mut input));
+                let byte = tokio::select! {
+                    byte = byte => byte.ok().flatten(),
+                    () = leave.notified() => None,
+                };
+                match byte {
+                    Some(byte) => byte == HANDSHAKE_RECORD,
                     // It never said what it is.
-                    Ok(None) | Err(_) => return,
+                    None => return,
                 }
             }
         };
@@ -98,7 +109,10 @@ impl Entrance {
             let carrier = Carrier::Tcp(stream);
             return stream::serve(worker, carrier, tuple, input, (opened, place)).await;
         };
-        let handshake = timeout_at(deadline, tls.accept(stream, input)).await;
+        let handshake = tokio::select! {
+            handshake = timeout_at(deadline, tls.accept(stream, input)) => handshake.ok(),
+            () = leave.notified() => None,
+        };
         let handshake = handshake.unwrap_or(Err(TlsFailure {
             reason: TlsFailureReason::Timeout,
             error: None,

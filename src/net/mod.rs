@@ -36,6 +36,7 @@
 
 pub mod addresses;
 pub mod authorities;
+mod backlog;
 mod carrier;
 pub mod clock;
 mod connection_gate;

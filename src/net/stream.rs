@@ -38,6 +38,7 @@ pub(super) async fn serve(
     input: Vec<u8>,
     (opened, place): (Instant, Place),
 ) {
+    let leave = place.leave();
     let (number, nudge) = worker.borrow_mut().connection_opened(tuple.transport());
     let client = ClientPath {
         tuple,
@@ -68,7 +69,17 @@ pub(super) async fn serve(
             timer.as_mut().reset(connection.next_time());
         }
         let has_output = connection.has_output();
-        match poll_fn(|cx| connection.poll_turn(cx, has_output, &nudge, timer.as_mut())).await {
+        let turn = poll_fn(|cx| connection.poll_turn(cx, has_output, &nudge, timer.as_mut()));
+        let turn = if connection.patience.is_proved {
+            turn.await
+        } else {
+            tokio::select! {
+                biased;
+                turn = turn => turn,
+                () = leave.notified() => break,
+            }
+        };
+        match turn {
             Turn::Write if connection.write().is_ok() => {}
             Turn::Write | Turn::Broken => break,
             Turn::Read => is_open = connection.read().await,

@@ -9,6 +9,7 @@ mod connections;
 mod datagrams;
 
 use super::NetSettings;
+use super::backlog::Backlog;
 use super::clock::Clock;
 use super::control::Order;
 use super::dtls::{Arrival, Associations};
@@ -67,6 +68,8 @@ pub(super) struct Core {
     clock: Clock,
     settings: Arc<NetSettings>,
     listeners: Vec<Listener>,
+    /// Of each listener.
+    backlogs: Vec<Backlog>,
     relays: RelaySet,
     pace: Arc<Pace>,
     tcp: TcpRelays,
@@ -135,6 +138,7 @@ impl Worker {
                 engine,
                 clock,
                 settings,
+                backlogs: vec![Backlog::default(); listeners.len()],
                 listeners,
                 relays,
                 pace,
@@ -244,6 +248,10 @@ impl Worker {
         core.pace
             .took(receiver.received().len(), receiver.datagrams());
         let now = core.clock.now();
+        if let Some(backlog) = core.backlogs.get_mut(index) {
+            let few = backlog.took(now.instant, more);
+            core.engine.limit_strangers(few);
+        }
         let memory = receiver.memory();
         for message in receiver.received() {
             let ip = message.to.unwrap_or(address.ip());

@@ -465,7 +465,8 @@ impl Source {
         );
         families.counters(
             "hairpin_refused_connections_total",
-            "Connections of clients closed as soon as they came in, by the limit that was reached",
+            "Connections of clients closed by the limit that was reached: as soon as they came in, or without a \
+             credential for longest when more came",
             ["limit"],
             self.sum_by(false, |worker| {
                 worker.connection_refusals().collect::<Vec<_>>().into_iter()

@@ -254,3 +254,35 @@ fn streams_have_proved_where_they_are() {
         client.get_nonce(&mut world);
     }
 }
+
+#[test]
+fn a_worker_that_is_behind_works_on_few_strangers_and_on_everybody_else() {
+    let mut world = World::new();
+    let mut owner = at(SocketAddr::from(([51, 0, 0, 7], 4000)));
+    owner.allocated(&mut world);
+    for engine in &mut world.engines {
+        engine.limit_strangers(Some(3));
+    }
+    let mut answered = 0;
+    for number in 0..10 {
+        let ask = if number % 2 == 0 {
+            allocate()
+        } else {
+            binding()
+        };
+        let mut stranger = at(of_everywhere(number));
+        answered += u32::from(stranger.ask_unsigned(&mut world, &ask).is_some());
+    }
+    assert_eq!(answered, 3);
+    assert_eq!(suppressed(&world, SuppressedReason::Busy), 7);
+    assert_eq!(owner.ask(&mut world, &refresh()).code(), 0);
+    owner.ask_unsigned(&mut world, &binding()).unwrap();
+    let mut stream = world.tcp_client(1);
+    stream.get_nonce(&mut world);
+
+    for engine in &mut world.engines {
+        engine.limit_strangers(None);
+    }
+    let mut stranger = at(of_everywhere(99));
+    assert!(stranger.ask_unsigned(&mut world, &allocate()).is_some());
+}

@@ -25,6 +25,8 @@ ATTACKERS = Path(__file__).resolve().parents[1] / "attackers"
 RATE = 100_000
 PORT, TLS_PORT, FORWARDER_PORT = 3478, 5349, 3999
 ONE_NETWORK = "192.88.98.0/24"
+# A peer that those who read nothing allowed to send.
+ANOTHER_PEER = "10.10.0.3"
 # What a call may lose beyond what the forwarder's does.
 ALLOWED_LOSS = 0.01
 # How long a flood of the forwarder lasts at most.
@@ -49,6 +51,8 @@ class Attack:
     # Whether answers are bounded by what came in, or by the bucket of all strangers, or not looked at.
     answers: str = "any"
     recorded: str = None
+    # Clients who hold an allocation and read nothing; what the attackers send then goes to their relays.
+    deaf: int = 0
 
 
 ATTACKS = {
@@ -65,6 +69,7 @@ ATTACKS = {
     "parts-of-a-tls-hello": Attack("strangers", "half-hello", siege.OWN, TLS_PORT, memory=400, recorded="tls"),
     "half-open-dtls": Attack("strangers", "handshake", siege.OWN, TLS_PORT, memory=200, recorded="dtls"),
     "slow-writers": Attack("strangers", "slow", siege.OWN, memory=200),
+    "slow-readers": Attack("flood", "media", f"{ANOTHER_PEER}/32", memory=150, deaf=64),
     "requests-and-no-reading": Attack("strangers", "unread", siege.OWN, rate=RATE // 100, memory=64),
 }
 
@@ -142,6 +147,18 @@ def bare(server, name, attack, seconds):
     return call.account(began, ended)
 
 
+def deaf_clients(server, count):
+    """Clients over TCP with an allocation and a permission, none of whom will read any more."""
+    clients = []
+    with server.site.siege.home.entered():
+        for _ in range(count):
+            client = turn.Client((siege.SERVER, PORT), server.user, server.password, "tcp")
+            client.allocate()
+            client.permit((ANOTHER_PEER, 0))
+            clients.append(client)
+    return clients
+
+
 def free_port(address):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((address, 0))
@@ -208,7 +225,9 @@ def against(name, attack, seconds):
         through_forwarder = bare(server, name, attack, min(seconds, BARE_SECONDS))
         with field.home.entered():
             call = steady_call.Call((siege.SERVER, PORT), (server.user, server.password), siege.HOME)
-        attackers = Attackers(field, attack, attack.port, seconds, server.case_log)
+        deaf = deaf_clients(server, attack.deaf)
+        ports = ",".join(str(client.relayed[1]) for client in deaf) or attack.port
+        attackers = Attackers(field, attack, ports, seconds, server.case_log)
         call.start()
         time.sleep(0.5)
         before, most = memory(server), 0
@@ -224,6 +243,8 @@ def against(name, attack, seconds):
         result = attackers.result()
         ended = time.monotonic()
         passed = field.traffic().since(wire)
+        for client in deaf:
+            client.reset()
         time.sleep(max(0, ended + 1 - time.monotonic()))
         service = normal_service(server)
         call.stop()
@@ -242,5 +263,27 @@ def against(name, attack, seconds):
     return body
 
 
+def amplification(kind, network):
+    """Ten seconds of a flood that is slow enough for every packet to be answered, in the name of one network."""
+
+    def body(server):
+        field = server.site.siege
+        # Networks that no other case has used up the allowance of.
+        attack = Attack("flood", kind, network, rate=1000, answers="fewer")
+        attackers = Attackers(field, attack, PORT, 10, server.case_log)
+        wire = field.traffic()
+        attackers.begin()
+        result = attackers.result()
+        time.sleep(0.2)
+        return f"{result['sent']} requests, {judge_answers(attack, field.traffic().since(wire), 10)}"
+
+    return body
+
+
 def cases(seconds):
-    return [Case(f"attacks/{name}", against(name, attack, seconds), hairpin_only=True) for name, attack in ATTACKS.items()]
+    slow = [
+        Case("amplification/allocates-of-one-network", amplification("allocate", "192.88.96.0/24")),
+        Case("amplification/bindings-of-one-network", amplification("binding", "192.88.97.0/24")),
+    ]
+    fast = [Case(f"attacks/{name}", against(name, attack, seconds)) for name, attack in ATTACKS.items()]
+    return [*slow, *fast]

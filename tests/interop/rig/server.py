@@ -47,6 +47,9 @@ class Site:
     tls_port: int = 5349
     # Further lines of hairpin's configuration, by section.
     more: dict = field(default_factory=dict)
+    # Where the server's log is, if not in the working directory.
+    log_folder: Path = None
+    environment: dict = field(default_factory=dict)
     namespace: network.Namespace = None
 
     def entered(self):
@@ -77,7 +80,7 @@ class Server:
         self.password = secrets.token_hex(12)
         self.secret = secrets.token_hex(16)
         number = len(list(self.workdir.glob("server-*.log"))) + 1
-        self.log = self.workdir / f"server-{number}.log"
+        self.log = (site.log_folder or self.workdir) / f"server-{number}.log"
         self.config = self.workdir / f"server-{number}.conf"
         self.certificate = certificate.make(self.workdir / "certificate", ["localhost", *site.listen])
         self.child = None
@@ -91,7 +94,10 @@ class Server:
         self.config.write_text(self.configuration())
         try:
             self.child = Child(
-                [*self.site.prefix, *self.command()], self.log, cwd=self.workdir, env={"RUST_BACKTRACE": "1"}
+                [*self.site.prefix, *self.command()],
+                self.log,
+                cwd=self.workdir,
+                env={"RUST_BACKTRACE": "1", **self.site.environment},
             )
         except OSError as error:
             raise Failure(f"cannot start {self.name}: {error}") from None
