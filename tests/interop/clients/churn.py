@@ -20,6 +20,9 @@ HERE = "127.0.0.1"
 CHANNEL = 0x4001
 # Ephemeral credentials of clients that leave without a word: `strict_expiry` ends what they had.
 SHORT = 15
+# The rings into a worker have so many bytes. Of so many pairs some have their clients on two workers, each way.
+RING = 5 << 20
+PAIRS = 6
 
 
 class Lost(Exception):
@@ -244,6 +247,32 @@ def connect(crowd, chance):
                 data.reset()
         if chance.random() < 0.5:
             client.refresh(0)
+
+
+def fill_rings(server):
+    """Sends enough through both relays of some pairs of clients that all memory of the rings between workers is in use.
+
+    It is taken page by page, as payloads first come there, and would look like a leak for as long as that takes.
+    """
+    for pair in range(PAIRS):
+        chance = random.Random(pair)
+        users = [(server.user, server.password)] * 2
+        one, other = (turn.Client(SERVER, *user, source=f"127.1.{pair}.{chance.randrange(1, 250)}") for user in users)
+        with one, other:
+            one.allocate()
+            other.allocate()
+            one.bind(CHANNEL, other.relayed)
+            other.bind(CHANNEL, one.relayed)
+            # Some at a time, so that a ring's next page is the next to be used and none is dropped.
+            for _ in range(RING // 1000 // 20):
+                for client in (one, other):
+                    for _ in range(20):
+                        client.send_channel(CHANNEL, bytes(1000))
+                for client in (one, other):
+                    for _ in range(20):
+                        client.receive(1)
+            one.refresh(0)
+            other.refresh(0)
 
 
 WAYS = [

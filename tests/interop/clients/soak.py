@@ -57,6 +57,7 @@ def growth(samples):
 def soak(minutes):
     def body(server):
         at_rest = descriptors(server)
+        churn.fill_rings(server)
         crowd = churn.Crowd(server, THREADS, PAUSE)
         long_call = churn.LongCall(server)
         began = time.monotonic()
