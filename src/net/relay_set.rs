@@ -75,7 +75,8 @@ impl RelaySet {
         self.relays[place] = Some(socket);
     }
 
-    /// Hears a relay's peers from here on. What came in before is thrown away.
+    /// Hears a relay's peers from here on. What came in before is thrown away. A socket that does not take an option is
+    /// heard all the same.
     pub fn hear(&mut self, relay: RelayId, buffers: Buffers) -> io::Result<()> {
         let Some(Some(entry)) = self.relays.get_mut(relay.0 as usize) else {
             return Ok(());
@@ -83,10 +84,10 @@ impl RelaySet {
         if entry.is_heard {
             return Ok(());
         }
-        socket::hear_peers(&entry.socket, entry.is_ipv4, buffers)?;
+        let prepared = socket::hear_peers(&entry.socket, entry.is_ipv4, buffers);
         watch(&self.epoll, relay, &entry.socket)?;
         entry.is_heard = true;
-        Ok(())
+        prepared
     }
 
     /// Closes a relay's socket, which takes it out of the set too.
