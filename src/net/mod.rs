@@ -8,8 +8,8 @@
 //!
 //! From a client to a peer: the worker rests (`pace`), the runtime's epoll says that the listener is readable, `receiver`
 //! takes up to 128 messages with one recvmmsg, the engine says of each datagram where it goes, `outbox` chains those of
-//! one flow, and a sendmmsg a relay sends them, several of one flow as one segmented send. Back it is the same with the
-//! relays' own epoll set (`relay_set`) in front. No step takes memory of the heap (`tests/heap.rs`).
+//! one flow, and a sendmmsg a relay sends them, several of one flow as one segmented send; a lone one leaves by sendto.
+//! Back it is the same with the relays' own epoll set (`relay_set`) in front. No step takes memory of the heap (`tests/heap.rs`).
 //!
 //! Measured with 160-byte payloads on one core of an AMD EPYC, kernel 6.18, over loopback, as CPU time of the server
 //! for a packet, by `benches/compare.sh`. Nearly all of it is the kernel's; `benches/instructions` counts what the
@@ -23,14 +23,9 @@
 //! | 50,000 a second, one at a time | 4.3 | resting; 10 us without |
 //! | 200 and 2,000 clients, 40,000 a second | 7.7, 7.9 | resting; each packet still is a send of its own |
 //! | relay to relay, 60,000 a second | 3.1 | the hairpin: no relay socket is touched |
-//! | 1200 bytes over TCP and TLS, 30,000 a second | 5.9, 7.2 | one read a wake-up, and none to hear that it was all |
+//! | 1200 bytes over TCP and TLS, 30,000 a second | 6.0, 7.0 | a longer rest, so that frames share a read and a send |
 //!
-//! What did not pay, or would cost more than it gives:
-//! - Longer rests: 100 us already halve the cost at 50,000 a second (12 us to 6), 200 us give 5.2, 500 us 4.1, and each
-//!   adds as much to the delay. A rest is exact, without the system's slack of 50 us.
-//! - Resting where there is company enough: it only holds up clients that wait for their packets to arrive.
-//! - Connected relay sockets would spare the kernel a route look-up, but hear one peer only. Not tried.
-//! - io_uring: not tried. It would spare system calls, which are the small part of a send.
+//! What was tried beside, and did not pay, is in `docs/performance.md`: io_uring, connected relay sockets, longer rests.
 //!
 //! This is the only room with `unsafe`: system calls the standard library does not have, each block with its reason.
 
