@@ -69,10 +69,8 @@ hairpin.toml: what the chart knows by itself, and over it `config`.
 {{- $secrets = append $secrets (dict "file" (printf "/run/secrets/hairpin/%s" .)) -}}
 {{- end -}}
 {{- $admin := dict "socket" "/run/hairpin/hairpin.sock" "address" (printf "%s:%d" (include "hairpin.adminAddress" .) (int .Values.admin.port)) -}}
-{{- if .Values.admin.tokenKey -}}
 {{- $token := dict "name" "metrics" "token" (dict "file" (printf "/run/secrets/hairpin/%s" .Values.admin.tokenKey)) -}}
 {{- $_ := set $admin "token" (list $token) -}}
-{{- end -}}
 {{- $own := dict
     "listener" $listeners
     "relay" (dict "ports" (printf "%d-%d" (int .Values.relay.minPort) (int .Values.relay.maxPort)))
