@@ -13,8 +13,8 @@ use rustls::{CertificateError, Error, RootCertStore};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::cli::finding::Finding;
-use crate::net::authorities;
 use crate::config::{Certificate, Settings, Transport};
+use crate::net::authorities;
 
 /// Looks at the certificates; `ca` is the file of those that clients trust.
 pub(super) fn examine(settings: &Settings, ca: Option<&Path>) -> Vec<Finding> {
