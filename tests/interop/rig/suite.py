@@ -35,8 +35,10 @@ class Case:
 class Suite:
     """Runs cases against a server and keeps the count."""
 
-    def __init__(self, name, options, site):
+    def __init__(self, name, options, site, make=None):
         self.name = name
+        # What is started in place of hairpin or coturn: takes what they take.
+        self.make = make or (Coturn if options.server == "coturn" else Hairpin)
         self.options = options
         self.site = site
         self.workdir = Path(options.inside)
@@ -105,8 +107,8 @@ class Suite:
             self._stop_server()
         if self._start_failure:
             raise Failure(f"no server: {self._start_failure}")
-        make = Coturn if self.options.server == "coturn" else Hairpin
-        self._server = make(self.site, self.workdir, self.options.bin, kind)
+        self._server = self.make(self.site, self.workdir, self.options.bin, kind)
+        self._server.pictures = self.options.pictures and Path(self.options.pictures)
         try:
             self._server.start()
         except Failure as failure:
@@ -122,14 +124,15 @@ class Suite:
             self._server = None
 
 
-def command_line(description):
+def command_line(description, binary="target/release/hairpin"):
     """The options that all suites share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--server", choices=("hairpin", "coturn"), default="hairpin", help="coturn proves the suite")
-    parser.add_argument("--bin", metavar="PATH", default=str(ROOT / "target/release/hairpin"), help="hairpin's binary")
+    parser.add_argument("--bin", metavar="PATH", default=str(ROOT / binary), help="the program under test")
     parser.add_argument("--only", metavar="PATTERN", help="run the cases whose name contains or matches it")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and end")
     parser.add_argument("--keep-logs", metavar="DIR", help="copy the logs of server and clients there")
+    parser.add_argument("--pictures", metavar="DIR", help="write the pictures for the documentation there")
     parser.add_argument("--inside", metavar="WORKDIR", help=argparse.SUPPRESS)
     return parser
 
