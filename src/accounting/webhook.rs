@@ -197,16 +197,12 @@ async fn beside<T>(
     answer: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     tokio::pin!(connection, answer);
-    loop {
-        tokio::select! {
-            answered = &mut answer => return answered,
-            ended = &mut connection => {
-                if let Err(error) = ended {
-                    return Err(Failure::Later(error.to_string()));
-                }
-                return answer.await;
-            }
-        }
+    tokio::select! {
+        answered = &mut answer => answered,
+        ended = &mut connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => Err(Failure::Later(error.to_string())),
+        },
     }
 }
 

@@ -300,7 +300,6 @@ fn confine(settings: &Settings, files: &[PathBuf]) -> Result<Confinement, Failur
             tcp: settings.tcp_relay.enabled || settings.accounting.webhook.is_some(),
             readable: read_again(files),
             writable: read_again(settings.accounting.file.as_slice()),
-            ..Reach::default()
         }),
     };
     sandbox::confine(&plan).map_err(fatal)

@@ -41,7 +41,7 @@ pub(super) fn check(
         };
         let span = url.span();
         let url = url.into_inner();
-        if let Err(problem) = fits(&url, span) {
+        if let Some(problem) = unfit(&url, span) {
             problems.add(problem);
         }
         let secret = given
@@ -73,29 +73,31 @@ pub(super) fn check(
     (settings, sources.inline())
 }
 
-/// Records name users and addresses, so they leave this machine under TLS only.
-fn fits(url: &str, span: Range<usize>) -> Result<(), Problem> {
+/// What is wrong with an address. Records name users and addresses, so they leave this machine under TLS only.
+fn unfit(url: &str, span: Range<usize>) -> Option<Problem> {
     let uri: hyper::Uri = match url.parse() {
         Ok(uri) => uri,
-        Err(_) => return Err(Problem::new(span, "`url` is not a URL")),
+        Err(_) => return Some(Problem::new(span, "`url` is not a URL")),
     };
     let host = uri.host().unwrap_or_default();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
     let is_here = ip.is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
     match uri.scheme_str() {
-        _ if host.is_empty() => Err(Problem::new(span, "`url` names no host")),
-        _ if uri.authority().is_some_and(|of| of.as_str().contains('@')) => Err(Problem::new(
+        _ if host.is_empty() => Some(Problem::new(span, "`url` names no host")),
+        _ if uri.authority().is_some_and(|of| of.as_str().contains('@')) => Some(Problem::new(
             span,
             "`url` has a user in it; sign with `secret` instead",
         )),
-        Some("https") => Ok(()),
-        Some("http") if is_here => Ok(()),
-        Some("http") => Err(Problem::new(
-            span,
-            "`http://` is for this machine only: 127.0.0.1 or [::1]",
-        )
-        .help("records name users and their addresses; use `https://`")),
-        _ => Err(Problem::new(
+        Some("https") => None,
+        Some("http") if is_here => None,
+        Some("http") => Some(
+            Problem::new(
+                span,
+                "`http://` is for this machine only: 127.0.0.1 or [::1]",
+            )
+            .help("records name users and their addresses; use `https://`"),
+        ),
+        _ => Some(Problem::new(
             span,
             "`url` is neither `https://` nor `http://`",
         )),
