@@ -13,8 +13,9 @@ use super::outcome::{
 };
 use super::relays::{Owner, PortWish, RelayedAddress, ReservationToken};
 use super::respond::Asked;
+use super::taken_port::TakenPort;
 use super::timers::Slot;
-use super::{ClientPath, Engine, Event, Now, Outcome, Transport};
+use super::{ClientPath, Engine, Event, Instant, Now, Outcome, Transport};
 use crate::policy::{Lease, QuotaExceeded};
 use crate::wire::attribute::{Family, Malformed};
 use crate::wire::{AttributeType, ErrorCode, Message, Writer};
@@ -55,10 +56,10 @@ pub(super) struct Pending {
 }
 
 /// A relay being opened, or open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Opening {
     relay: RelayId,
-    relayed: RelayedAddress,
+    port: TakenPort,
 }
 
 /// Which relays are wanted.
@@ -263,7 +264,8 @@ impl Engine {
                     self.counters.refused(RefusalReason::NoPort);
                     return Err(ErrorCode::InsufficientCapacity);
                 };
-                (lease, None, Some(self.opening(relayed)))
+                let opening = self.opening(relayed, PortWish::Any, now.instant);
+                (lease, None, Some(opening))
             }
         };
         let (families, wish, tries_left) = match wanted.relay {
@@ -286,7 +288,7 @@ impl Engine {
             held,
             reservation_owner: request.reservation_owner().clone(),
             families,
-            opened: [None; 2],
+            opened: [None, None],
             missing: None,
             current: reserved,
             tries_left,
@@ -300,10 +302,10 @@ impl Engine {
             .map_err(|exceeded| self.refuse_quota(exceeded))
     }
 
-    fn opening(&mut self, relayed: RelayedAddress) -> Opening {
+    fn opening(&mut self, relayed: RelayedAddress, wish: PortWish, now: Instant) -> Opening {
         Opening {
+            port: TakenPort::new(&self.shared.relays, relayed, wish, now),
             relay: RelayId(self.relays.insert(Slot::MAX) as u32),
-            relayed,
         }
     }
 
@@ -319,16 +321,20 @@ impl Engine {
                 continue;
             }
             match relays.take(family, pending.wish, now.instant, &mut self.rng) {
-                Ok(relayed) => pending.current = Some(self.opening(relayed)),
+                Ok(relayed) => {
+                    let opening = self.opening(relayed, pending.wish, now.instant);
+                    pending.current = Some(opening);
+                }
                 Err(_) => {
                     self.counters.refused(RefusalReason::NoPort);
                     pending.missing = Some((family, ErrorCode::InsufficientCapacity));
                 }
             }
         }
-        let Some(Opening { relay, relayed }) = pending.current else {
+        let Some(Opening { relay, port }) = &pending.current else {
             return Outcome::Nothing; // the loop above ends with one
         };
+        let (relay, relayed) = (*relay, port.relayed());
         let protocol = pending.protocol;
         let ticket = Ticket(self.pending.insert(pending) as u32);
         Outcome::OpenRelay(OpenRelay {
@@ -371,7 +377,7 @@ impl Engine {
         let Some(current) = pending.current.take() else {
             return Outcome::Nothing; // every ticket is for one
         };
-        let family = Family::of(&current.relayed.local);
+        let family = Family::of(&current.port.relayed().local);
         match result {
             Ok(()) => {
                 if let Some(place) = pending.opened.iter_mut().find(|place| place.is_none()) {
@@ -379,8 +385,12 @@ impl Engine {
                 }
             }
             Err(error) => {
-                self.give_back(now, current.relayed, pending.wish, error);
                 self.relays.try_remove(current.relay.0 as usize);
+                match error {
+                    // It will hardly be free at once, so it rests.
+                    RelayError::PortInUse => drop(current.port),
+                    RelayError::Unavailable => current.port.give_back(),
+                }
                 if error == RelayError::PortInUse && pending.tries_left > 0 {
                     pending.tries_left -= 1;
                     pending.families = match pending.families {
@@ -399,39 +409,16 @@ impl Engine {
         self.advance(now, pending, reply)
     }
 
-    /// Gives back the ports of all allocations in the making.
-    pub(super) fn abandon_pending(&mut self, now: Now) {
-        for (_, pending) in std::mem::take(&mut self.pending) {
-            let openings = pending.opened.into_iter().flatten().chain(pending.current);
-            for opening in openings {
-                // Its socket may have been open for a moment, so the port rests.
-                self.give_back(now, opening.relayed, pending.wish, RelayError::PortInUse);
-            }
-        }
-    }
-
-    /// Nobody had the port, so no late packets are to be waited for; but one that another program has rests, as it will
-    /// hardly be free at once.
-    fn give_back(&self, now: Now, relayed: RelayedAddress, wish: PortWish, error: RelayError) {
-        let relays = &self.shared.relays;
-        match error {
-            RelayError::PortInUse => relays.release(relayed, now.instant),
-            RelayError::Unavailable => relays.give_back(relayed),
-        }
-        if wish == PortWish::EvenAndNext {
-            relays.give_back(relayed.next_port());
-        }
-    }
-
-    fn complete(&mut self, now: Now, pending: Pending, reply: &mut [u8]) -> Outcome {
+    fn complete(&mut self, now: Now, mut pending: Pending, reply: &mut [u8]) -> Outcome {
         let now_instant = now.instant;
-        let Some(first) = pending.opened.iter().flatten().next() else {
+        let Some(first) = pending.opened.iter_mut().flatten().next() else {
             // With two families wanted and neither to be had, the client learns of the capacity (step 9).
             return self.fail(&pending.asked, ErrorCode::InsufficientCapacity, reply);
         };
         let reservation = pending.held.map(|held| {
+            first.port.next_is_reserved();
             self.shared.relays.reserve_next(
-                first.relayed,
+                first.port.relayed(),
                 &pending.reservation_owner,
                 held,
                 now_instant,
@@ -445,7 +432,7 @@ impl Engine {
         for opening in pending.opened.iter().flatten() {
             relays.insert(Relay {
                 id: opening.relay,
-                address: opening.relayed,
+                address: opening.port.relayed(),
                 expires,
                 is_heard: false,
             });
@@ -454,7 +441,7 @@ impl Engine {
         let mobile = pending.is_mobile.then(|| self.first_ticket(id)).flatten();
         let is_mobile = mobile.is_some();
         let user = pending.holder.user.clone();
-        let slot = self.allocations.insert(Allocation {
+        let allocation = Allocation {
             id,
             client: pending.client,
             holder: pending.holder,
@@ -473,22 +460,22 @@ impl Engine {
             new_peers: NewPeers::default(),
             meter: self.shared.bandwidth.meter(pending.lease.user()),
             lease: pending.lease,
-        }) as Slot;
+        };
+        let slot = self.allocations.vacant_key() as Slot;
+        for Opening { relay, port } in pending.opened.into_iter().flatten() {
+            if let Some(slot_of_relay) = self.relays.get_mut(relay.0 as usize) {
+                *slot_of_relay = slot;
+            }
+            let worker = self.worker;
+            let owner = Owner { worker, relay };
+            let pool = &self.shared.relays;
+            pool.publish(port.relayed(), pending.protocol, owner);
+            // From here on it goes back with the allocation.
+            port.keep();
+        }
+        self.allocations.insert(allocation);
         if is_mobile {
             self.enter_mobile(id, slot);
-        }
-        for opening in pending.opened.iter().flatten() {
-            if let Some(relay) = self.relays.get_mut(opening.relay.0 as usize) {
-                *relay = slot;
-            }
-            self.shared.relays.publish(
-                opening.relayed,
-                pending.protocol,
-                Owner {
-                    worker: self.worker,
-                    relay: opening.relay,
-                },
-            );
         }
         self.link(slot);
         self.timers.arm(expires, slot);

@@ -40,6 +40,7 @@ pub mod relays;
 mod requests;
 mod respond;
 mod strangers;
+mod taken_port;
 pub mod tcp_relay;
 pub mod time;
 mod timers;
@@ -361,7 +362,8 @@ impl Engine {
         for slot in slots {
             self.close(slot, now.instant, CloseReason::WorkerFailed);
         }
-        self.abandon_pending(now);
+        // Their ports go back with them.
+        self.pending.clear();
     }
 
     /// The channel numbers that clients may bind.

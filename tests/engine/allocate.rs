@@ -2,8 +2,8 @@
 
 use crate::client::{Ask, Client, Login, allocate, refresh};
 use crate::world::{RELAY, RELAY_V6, SERVER, SERVER_V6, Setup, World, address};
-use hairpin::engine::Transport;
 use hairpin::engine::counters::RefusalReason;
+use hairpin::engine::{Outcome, REPLY_LENGTH, Transport};
 use hairpin::policy::Limits;
 use hairpin::wire::{AttributeType, Method};
 
@@ -302,4 +302,24 @@ fn w_rtc_22_a_hundred_allocations_of_one_user_at_once_succeed() {
         world.client(host).allocated(&mut world);
     }
     assert_eq!(world.live.len(), 100);
+}
+
+#[test]
+fn ports_that_were_about_to_be_opened_go_back_where_a_worker_fails() {
+    let mut world = World::new();
+    let mut client = world.client(1);
+    client.get_nonce(&mut world);
+    let bytes = client.signed(&allocate().even_port(true));
+    let mut reply = vec![0; REPLY_LENGTH];
+    let now = world.now();
+    let outcome = world.engines[0].from_client(now, &client.path, &bytes, &mut reply);
+    assert!(matches!(outcome, Outcome::OpenRelay(_)));
+    assert_eq!(world.shared.relays.counts(now.instant).used, 2);
+    drop(world.engines.remove(0));
+    let counts = world.shared.relays.counts(now.instant);
+    assert_eq!(
+        (counts.used, counts.quarantined, counts.reserved),
+        (0, 1, 0)
+    );
+    assert_eq!(world.shared.quotas.in_use(), 0);
 }
