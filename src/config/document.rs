@@ -119,6 +119,7 @@ pub(super) struct Tcp {
     pub max_connections_per_prefix: Given<u32>,
     pub max_unproved: Given<u32>,
     pub max_unproved_per_prefix: Given<u32>,
+    pub max_unproved_requests: Given<u32>,
     pub send_buffer: Given<Read<Size>>,
     pub max_queue_age: Given<Read<Duration>>,
     pub busy_rest: Given<Read<Duration>>,

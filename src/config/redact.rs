@@ -32,6 +32,7 @@ const SHOWN: &[&str] = &[
     "max_connections_per_prefix",
     "max_unproved",
     "max_unproved_per_prefix",
+    "max_unproved_requests",
     "send_buffer",
     "max_queue_age",
     "certificate",

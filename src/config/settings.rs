@@ -217,6 +217,8 @@ pub struct Tcp {
     pub max_unproved: usize,
     /// The same from one network.
     pub max_unproved_per_prefix: usize,
+    /// Messages of one connection until it has proved a credential.
+    pub max_unproved_requests: usize,
     /// Bytes of relayed data queued for one connection before the oldest is dropped.
     pub send_buffer: usize,
     /// How long relayed data may wait for one connection before it is dropped.
@@ -684,6 +686,7 @@ impl Default for Settings {
                 max_connections_per_prefix: 2_000,
                 max_unproved: 5_000,
                 max_unproved_per_prefix: 500,
+                max_unproved_requests: 256,
                 send_buffer: 512 << 10,
                 max_queue_age: Duration::from_millis(500),
                 busy_rest: Duration::from_millis(1),

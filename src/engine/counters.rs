@@ -194,7 +194,8 @@ reasons! {
 }
 
 reasons! {
-    /// Why a connection of a client was closed as soon as it came in, or made room for one that came later.
+    /// Why a connection of a client was closed: as soon as it came in, to make room for one that came later, or as it asked
+    /// too much.
     ConnectionRefusal {
         /// The process has as many as allowed.
         Total => "total",
@@ -204,6 +205,8 @@ reasons! {
         Unproved => "unproved",
         /// The same among those of one network.
         UnprovedOfPrefix => "unproved_of_prefix",
+        /// It sent as many messages as allowed, and proved no credential.
+        Requests => "requests",
     }
 }
 
@@ -531,14 +534,14 @@ impl Counters {
         }
     }
 
-    /// Counts a connection that was closed at once.
+    /// Counts a connection that was closed for want of room.
     pub fn connection_refused(&self, reason: ConnectionRefusal) {
         if let Some(counter) = self.connection_refusals.get(reason as usize) {
             counter.add(1);
         }
     }
 
-    /// Connections that were closed at once, by reason.
+    /// Connections that were closed for want of room, by reason.
     pub fn connection_refusals(&self) -> impl Iterator<Item = (ConnectionRefusal, u64)> + '_ {
         ConnectionRefusal::ALL
             .iter()

@@ -100,6 +100,8 @@ pub struct StreamSettings {
     pub max_unproved: usize,
     /// How many of one network that have not.
     pub max_unproved_per_prefix: usize,
+    /// How many messages one may send until it has.
+    pub max_unproved_requests: usize,
     /// How many bytes of media wait for a slow client; the oldest go first.
     pub send_buffer: usize,
     /// How old media may become while it waits for a slow client; what is older goes.
@@ -118,6 +120,7 @@ impl Default for StreamSettings {
             max_connections_per_prefix: 2_000,
             max_unproved: 5_000,
             max_unproved_per_prefix: 500,
+            max_unproved_requests: 256,
             send_buffer: 512 << 10,
             max_queue_age: Duration::from_millis(500),
             rest: Duration::from_millis(1),

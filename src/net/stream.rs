@@ -6,6 +6,7 @@ use super::connection_gate::Place;
 use super::nudge::Nudge;
 use super::tasks::Shared;
 use super::tcp_relay;
+use super::worker::Worker;
 use crate::engine::{ClientPath, ConnectionId, FiveTuple, Link};
 use crate::wire::ChannelRange;
 use crate::wire::stream::{Framing, MAX_FRAME, next_frame_in};
@@ -53,6 +54,7 @@ pub(super) async fn serve(
         bound: None,
         channels: worker.borrow().channels(),
         patience: Patience::new(worker.borrow().settings().stream, opened),
+        asked: 0,
         place,
         paused_until: None,
     };
@@ -121,6 +123,8 @@ struct Connection<'a> {
     bound: Option<ConnectionId>,
     channels: ChannelRange,
     patience: Patience,
+    /// Frames that came before it proved a credential.
+    asked: usize,
     place: Place,
     /// Where bandwidth is limited: when more may be read.
     paused_until: Option<Instant>,
@@ -223,6 +227,11 @@ impl Connection<'_> {
         let (mut start, mut frames) = (0, 0);
         let needed = loop {
             match next_frame_in(self.channels, &input[start..]) {
+                Framing::Complete { .. } if !self.may_ask(&worker) => {
+                    worker.stream_exhausted();
+                    worker.finish();
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
                 Framing::Complete { length, consumed } => {
                     let frame = &input[start..start + length];
                     self.bound = worker.take_frame(now, &self.client, frame);
@@ -269,6 +278,17 @@ impl Connection<'_> {
             self.input = Vec::new();
         }
         Ok(())
+    }
+
+    /// Counts a frame, and says whether it is one too many without a credential.
+    fn may_ask(&mut self, worker: &Worker) -> bool {
+        if self.patience.is_proved {
+            return true;
+        }
+        self.asked += 1;
+        // One that allocates may send more in the same breath.
+        self.asked <= self.patience.settings.max_unproved_requests
+            || worker.has_allocation(&self.client)
     }
 
     /// Answers the ConnectionBind, and is a peer's stream of bytes from there on.

@@ -357,6 +357,7 @@ pub fn net_settings(
             max_connections_per_prefix: tcp.max_connections_per_prefix,
             max_unproved: tcp.max_unproved,
             max_unproved_per_prefix: tcp.max_unproved_per_prefix,
+            max_unproved_requests: tcp.max_unproved_requests,
             send_buffer: tcp.send_buffer,
             max_queue_age: tcp.max_queue_age,
             rest: tcp.busy_rest,

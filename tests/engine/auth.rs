@@ -168,7 +168,7 @@ fn s_auth_10_12_13_14_each_nonce_is_new_and_made_for_one_client() {
     let mut other = world.client(2);
     let mut nonces = HashSet::new();
     for _ in 0..500 {
-        world.advance_millis(50);
+        world.advance_millis(1000);
         for client in [&mut client, &mut other] {
             client.get_nonce(&mut world);
             let nonce = client.nonce.clone();
@@ -244,7 +244,7 @@ fn s_auth_12_16_nonces_end_within_the_hour_and_made_up_ones_are_stale() {
 fn s_auth_15_x_cve_13_sources_without_credentials_leave_nothing_behind() {
     let mut world = World::new();
     for host in 0..=255 {
-        world.advance_millis(250);
+        world.advance_millis(1000);
         let mut client = world.client(host);
         for ask in every_request() {
             client.ask_unsigned(&mut world, &ask);

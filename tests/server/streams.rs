@@ -193,6 +193,27 @@ fn s_tcp_09_a_stranger_keeps_no_connection_by_talking() {
 }
 
 #[test]
+fn s_tcp_09_a_stranger_has_so_many_tries_on_a_connection_and_no_more() {
+    let server = Setup::new().set("tcp", "max_unproved_requests = 5").start();
+    let mut client = Client::tcp(server.address());
+    client.allocate();
+    for _ in 0..20 {
+        client.binding();
+    }
+    let mut stranger = Client::tcp(server.address());
+    let requests: Vec<u8> = (0..20).flat_map(|_| binding(&mut stranger)).collect();
+    stranger.send(&requests);
+    let mut answers = 0;
+    while stranger.receive() != Incoming::End {
+        answers += 1;
+    }
+    assert_eq!(answers, 5);
+    let name = "hairpin_refused_connections_total{limit=\"requests\"}";
+    assert_eq!(server.metrics().get(name), 1);
+    client.binding();
+}
+
+#[test]
 fn connections_of_strangers_and_of_one_network_are_bounded_and_counted() {
     let server = Setup::new()
         .set("tcp", "max_unproved = 4")
@@ -318,6 +339,7 @@ fn s_tcp_10_a_client_that_never_reads_costs_little_and_holds_nobody_up() {
     let relayed = stalled.allocate();
     stalled.bind_channel(0x4000, peer.local_addr().unwrap());
     let mut other = Client::udp(server.address());
+    other.allocate();
     let before = server.memory();
     for number in 0..PACKETS {
         let mut payload = vec![0; PAYLOAD];

@@ -299,6 +299,11 @@ fn tcp(given: document::Tcp, default: to::Tcp, problems: &mut Problems) -> to::T
         given.max_unproved_per_prefix,
         default.max_unproved_per_prefix,
     );
+    let most_unproved_requests = count(
+        "max_unproved_requests",
+        given.max_unproved_requests,
+        default.max_unproved_requests,
+    );
     to::Tcp {
         auth_timeout: problems.duration(
             "auth_timeout",
@@ -316,6 +321,7 @@ fn tcp(given: document::Tcp, default: to::Tcp, problems: &mut Problems) -> to::T
         max_connections_per_prefix: most_of_prefix,
         max_unproved: most_unproved,
         max_unproved_per_prefix: most_unproved_of_prefix,
+        max_unproved_requests: most_unproved_requests,
         // One message of the largest kind must fit.
         send_buffer: problems.size(
             "send_buffer",

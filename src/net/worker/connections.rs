@@ -3,7 +3,7 @@
 //! The tasks that read and write them live in [`super::super::stream`] and [`super::super::tcp_relay`].
 
 use super::{Input, Worker};
-use crate::engine::counters::DropReason;
+use crate::engine::counters::{ConnectionRefusal, DropReason};
 use crate::engine::{
     ClientPath, ConnectError, ConnectionId, Counters, Link, Now, RelayId, TcpConnection, Transport,
 };
@@ -163,6 +163,12 @@ impl Worker {
     /// Counts a stream that cannot be understood.
     pub fn stream_invalid(&mut self) {
         self.core.engine.counters().dropped(DropReason::NotStun);
+    }
+
+    /// Counts a connection that asked too much without a credential.
+    pub fn stream_exhausted(&mut self) {
+        let counters = self.core.engine.counters();
+        counters.connection_refused(ConnectionRefusal::Requests);
     }
 
     /// The channel numbers that frames may have.
