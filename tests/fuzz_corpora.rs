@@ -19,6 +19,8 @@ mod engine;
 mod message;
 #[path = "../fuzz/bodies/mobility_ticket.rs"]
 mod mobility_ticket;
+#[path = "../fuzz/mutation.rs"]
+mod mutation;
 #[path = "../fuzz/bodies/proxy_protocol.rs"]
 mod proxy_protocol;
 #[path = "../fuzz/bodies/stream_framing.rs"]
@@ -46,6 +48,7 @@ mod setup;
 mod world;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
@@ -85,6 +88,32 @@ fn the_corpus_of_the_codec_target_holds() {
 #[test]
 fn the_corpus_of_the_engine_target_holds() {
     replay("engine", engine::check);
+}
+
+/// Goes on from the corpus of the engine's target, always the same way. With HAIRPIN_FUZZ_SECONDS it takes so long and
+/// another way each time.
+#[test]
+fn changed_inputs_of_the_engine_target_hold() {
+    let seconds: Option<u64> = std::env::var("HAIRPIN_FUZZ_SECONDS")
+        .ok()
+        .map(|text| text.parse().unwrap());
+    let corpus = std::fs::read_dir(fuzz().join("corpus/engine")).unwrap();
+    let mut corpus: Vec<_> = corpus.map(|entry| entry.unwrap().path()).collect();
+    corpus.sort();
+    let corpus = corpus.into_iter().map(|path| std::fs::read(path).unwrap());
+    let time = Duration::from_secs(seconds.unwrap_or(0));
+    let seed = seconds.map_or(1, |_| rand::random());
+    let fuzzed = mutation::fuzz(corpus.collect(), engine::reached, (time, 100), seed);
+    if let Some(input) = fuzzed.failed {
+        let place = std::env::temp_dir().join(format!("hairpin-engine-{seed:x}"));
+        std::fs::write(&place, &input).unwrap();
+        let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
+        panic!("the engine fails on {}: {hex}", place.display());
+    }
+    println!(
+        "fuzzed: {} sequences, {} of them new, {} results, seed {seed}",
+        fuzzed.runs, fuzzed.kept, fuzzed.reached
+    );
 }
 
 #[test]

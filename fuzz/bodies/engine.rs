@@ -35,6 +35,12 @@ const DENIED: IpAddr = IpAddr::V4(Ipv4Addr::new(40, 0, 0, 3));
 
 /// Panics when the engine breaks a promise.
 pub fn check(bytes: &[u8]) {
+    reached(bytes);
+}
+
+/// The same; what the input led to, for whoever looks for inputs that lead elsewhere: what the engine counts, and the
+/// order of magnitude of how often.
+pub fn reached(bytes: &[u8]) -> HashSet<(u8, usize, u32)> {
     let mut run = Run::new();
     let mut choices = Choices(bytes);
     for _ in 0..STEPS {
@@ -43,7 +49,7 @@ pub fn check(bytes: &[u8]) {
         }
         run.settle();
     }
-    run.end();
+    run.end()
 }
 
 struct Player {

@@ -6,6 +6,7 @@ use crate::registry;
 use crate::world::{RELAY, RELAY_LOCAL, RELAY_V6, SERVER, SERVER_V6, address};
 use hairpin::engine::{FiveTuple, Usage};
 use hairpin::wire::{AttributeType, Class, Method};
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 impl Run {
@@ -134,8 +135,8 @@ impl Run {
             || self.may_be_reached(SocketAddr::new(from.ip(), from.port().max(1)))
     }
 
-    /// All of it ends.
-    pub(super) fn end(mut self) {
+    /// All of it ends; what was reached.
+    pub(super) fn end(mut self) -> HashSet<(u8, usize, u32)> {
         self.world.holds_letters = false;
         self.deliver_letters();
         self.world.expect_nothing_left();
@@ -147,6 +148,37 @@ impl Run {
         assert_eq!(sum(|usage| usage.packets_to_peers), packets);
         let bytes: u64 = counters.iter().map(|c| c.to_clients.bytes.get()).sum();
         assert_eq!(sum(|usage| usage.bytes_to_client), bytes);
+        self.reached()
+    }
+
+    fn reached(&self) -> HashSet<(u8, usize, u32)> {
+        let mut reached = HashSet::new();
+        let mut note = |family: u8, counts: &mut dyn Iterator<Item = u64>| {
+            let counted = counts.enumerate().filter(|(_, count)| *count > 0);
+            reached.extend(counted.map(|(place, count)| (family, place, count.ilog2())));
+        };
+        for counters in &self.world.counters {
+            note(0, &mut counters.responses().map(|(_, _, count)| count));
+            note(1, &mut counters.drops().map(|(_, count)| count));
+            note(2, &mut counters.auth_failures().map(|(_, count)| count));
+            note(3, &mut counters.refusals().map(|(_, count)| count));
+            note(4, &mut counters.tcp_connections().map(|(_, count)| count));
+            let moved = counters.allocations_moved.get();
+            let traffic = [
+                counters.to_peers.packets.get(),
+                counters.to_clients.packets.get(),
+            ];
+            note(5, &mut traffic.into_iter().chain([moved]));
+        }
+        note(
+            6,
+            &mut self
+                .world
+                .closed
+                .iter()
+                .map(|closed| 1 << closed.reason as u64),
+        );
+        reached
     }
 }
 
