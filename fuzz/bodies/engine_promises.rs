@@ -144,9 +144,9 @@ impl Run {
         let sum =
             |of: fn(&Usage) -> u64| -> u64 { closed.iter().map(|closed| of(&closed.usage)).sum() };
         let counters = &self.world.counters;
-        let packets: u64 = counters.iter().map(|c| c.to_peers.packets.get()).sum();
+        let packets: u64 = counters.iter().map(|c| c.to_peers.packets()).sum();
         assert_eq!(sum(|usage| usage.packets_to_peers), packets);
-        let bytes: u64 = counters.iter().map(|c| c.to_clients.bytes.get()).sum();
+        let bytes: u64 = counters.iter().map(|c| c.to_clients.bytes()).sum();
         assert_eq!(sum(|usage| usage.bytes_to_client), bytes);
         self.reached()
     }
@@ -164,10 +164,7 @@ impl Run {
             note(3, &mut counters.refusals().map(|(_, count)| count));
             note(4, &mut counters.tcp_connections().map(|(_, count)| count));
             let moved = counters.allocations_moved.get();
-            let traffic = [
-                counters.to_peers.packets.get(),
-                counters.to_clients.packets.get(),
-            ];
+            let traffic = [counters.to_peers.packets(), counters.to_clients.packets()];
             note(5, &mut traffic.into_iter().chain([moved]));
         }
         note(
