@@ -392,8 +392,8 @@ fn nftables_are_followed_to_whether_a_listener_is_let_in() {
     let lo = r#"{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}, {"accept": null}"#;
     let usual = [rule("input", established), rule("input", lo)].concat();
     nft_says("accept", &[], "firewall.none");
-    nft_says("accept", &[usual.clone()], "firewall.open");
-    let closed = nft_says("drop", &[usual.clone()], "firewall.closed");
+    nft_says("accept", std::slice::from_ref(&usual), "firewall.open");
+    let closed = nft_says("drop", std::slice::from_ref(&usual), "firewall.closed");
     assert_eq!(closed["severity"], "problem");
     assert_eq!(
         closed["lines"][0],

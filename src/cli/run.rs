@@ -47,6 +47,8 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
     let trial_secret = if is_trial {
         // Never stored: a new one each time.
         let secret = BASE64_URL_SAFE_NO_PAD.encode(random_seed().map_err(fatal)?);
+        // Nobody waits for a trial to end.
+        settings.server.drain = Duration::ZERO;
         settings.auth.secrets = vec![Secret::from(secret.as_str())];
         Some(secret)
     } else {
