@@ -155,9 +155,13 @@ fn examples_in_the_file_are_right_but_for_the_secrets_they_point_to() {
 
 /// The source of a secret is documented once, for all secrets.
 fn is_source(key: &str) -> bool {
-    ["auth.user.", "auth.nonce_key.", "oauth.key.secret."]
-        .iter()
-        .any(|place| key.starts_with(place))
+    let places = [
+        "auth.user.",
+        "auth.nonce_key.",
+        "oauth.key.secret.",
+        "accounting.webhook.secret.",
+    ];
+    places.iter().any(|place| key.starts_with(place))
         && (key.ends_with(".file") || key.ends_with(".env"))
 }
 

@@ -11,6 +11,7 @@ mod vector_file;
 mod client;
 mod server;
 
+mod accounting;
 mod bad_input;
 mod batches;
 mod binding;

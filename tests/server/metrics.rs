@@ -169,7 +169,8 @@ fn a_scrape_is_prometheus_text() {
         "{head}"
     );
     let is_name = |name: &str| {
-        name.starts_with("hairpin_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        (name.starts_with("hairpin_") || name.starts_with("process_"))
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
     };
     let (mut family, mut kind) = (String::new(), String::new());
     let mut seen = BTreeSet::new();
@@ -183,7 +184,7 @@ fn a_scrape_is_prometheus_text() {
             let (name, what) = rest.split_once(' ').unwrap();
             assert_eq!(name, family);
             kind = what.to_owned();
-            assert!(["counter", "gauge"].contains(&what), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&what), "{line}");
             // https://prometheus.io/docs/practices/naming: what only grows is a total.
             assert_eq!(what == "counter", name.ends_with("_total"), "{line}");
         } else {
@@ -191,6 +192,13 @@ fn a_scrape_is_prometheus_text() {
             let (name, labels) = match series.split_once('{') {
                 Some((name, labels)) => (name, labels.strip_suffix('}').unwrap()),
                 None => (series, ""),
+            };
+            let name = match kind.as_str() {
+                "histogram" => ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|end| name.strip_suffix(end))
+                    .unwrap(),
+                _ => name,
             };
             assert_eq!(name, family, "{line}");
             assert!(!kind.is_empty());
