@@ -23,7 +23,8 @@ use super::prefix::Prefixes;
 use super::spell::Spell;
 use ahash::RandomState;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Networks that are told apart, a power of two: 512 KiB.
 const NETWORKS: usize = 1 << 15;
@@ -68,12 +69,45 @@ pub enum Suppressed {
 /// Counts what strangers are answered. Shared by all workers.
 #[derive(Debug)]
 pub struct Strangers {
-    limits: StrangerLimits,
-    networks: Box<[Network]>,
+    limits: Current,
+    /// Made when they are needed first.
+    networks: OnceLock<Box<[Network]>>,
     total: Bucket,
     /// The longest answer there was.
     longest: AtomicU64,
     hasher: RandomState,
+}
+
+/// The limits in force.
+#[derive(Debug, Default)]
+struct Current {
+    burst: AtomicU32,
+    rate: AtomicU32,
+    total: AtomicU32,
+    prefix_v4: AtomicU8,
+    prefix_v6: AtomicU8,
+}
+
+impl Current {
+    fn set(&self, limits: StrangerLimits) {
+        self.burst.store(limits.burst, Ordering::Relaxed);
+        self.rate.store(limits.rate, Ordering::Relaxed);
+        self.total.store(limits.total, Ordering::Relaxed);
+        self.prefix_v4.store(limits.prefixes.v4, Ordering::Relaxed);
+        self.prefix_v6.store(limits.prefixes.v6, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> StrangerLimits {
+        StrangerLimits {
+            prefixes: Prefixes {
+                v4: self.prefix_v4.load(Ordering::Relaxed),
+                v6: self.prefix_v6.load(Ordering::Relaxed),
+            },
+            burst: self.burst.load(Ordering::Relaxed),
+            rate: self.rate.load(Ordering::Relaxed),
+            total: self.total.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// What a network was sent beyond what it sent.
@@ -87,10 +121,11 @@ impl Strangers {
     /// Nobody was answered yet.
     #[must_use]
     pub fn new(limits: StrangerLimits) -> Self {
-        let networks = if limits.burst == 0 { 0 } else { NETWORKS };
+        let current = Current::default();
+        current.set(limits);
         Self {
-            limits,
-            networks: (0..networks).map(|_| Network::default()).collect(),
+            limits: current,
+            networks: OnceLock::new(),
             total: Bucket::default(),
             longest: AtomicU64::new(0),
             hasher: RandomState::with_seeds(
@@ -102,14 +137,20 @@ impl Strangers {
         }
     }
 
+    /// Lets other limits hold from now on; what was counted stays.
+    pub fn set_limits(&self, limits: StrangerLimits) {
+        self.limits.set(limits);
+    }
+
     /// Whether a request of so many bytes may be answered. `now` is in milliseconds of a monotonic clock.
     ///
     /// # Errors
     /// What forbids it.
     pub fn ask(&self, now: u64, source: IpAddr, request: usize) -> Result<(), Suppressed> {
+        let limits = self.limits.get();
         let request = request as u64;
-        if let Some(network) = self.network(source) {
-            let (rate, burst) = (self.limits.rate.into(), self.limits.burst.into());
+        if let Some(network) = self.network(&limits, source) {
+            let (rate, burst) = (limits.rate.into(), limits.burst.into());
             let paid = |level: u64| level.saturating_sub(request);
             let level = network.excess.update(now, rate, paid);
             let longest = self.longest.load(Ordering::Relaxed);
@@ -118,7 +159,7 @@ impl Strangers {
                 return Err(Suppressed::Prefix);
             }
         }
-        let total = u64::from(self.limits.total);
+        let total = u64::from(limits.total);
         if total > 0 && self.total.level(now, total) >= total {
             return Err(Suppressed::Total);
         }
@@ -127,9 +168,10 @@ impl Strangers {
 
     /// Counts an answer of so many bytes.
     pub fn answered(&self, now: u64, source: IpAddr, answer: usize) {
+        let limits = self.limits.get();
         let answer = answer as u64;
-        if let Some(network) = self.network(source) {
-            let rate = self.limits.rate.into();
+        if let Some(network) = self.network(&limits, source) {
+            let rate = limits.rate.into();
             let add = |level: u64| level.saturating_add(answer);
             network.excess.update(now, rate, add);
             network.spell.answered(answer);
@@ -137,7 +179,7 @@ impl Strangers {
                 self.longest.fetch_max(answer, Ordering::Relaxed);
             }
         }
-        let total = u64::from(self.limits.total);
+        let total = u64::from(limits.total);
         if total > 0 {
             let add = |level: u64| level.saturating_add(answer);
             self.total.update(now, total, add);
@@ -146,17 +188,23 @@ impl Strangers {
 
     /// A client proved a credential, and that it is where it says: what it was sent on the way hit nobody else.
     pub fn proved(&self, now: u64, source: IpAddr) {
-        if let Some(network) = self.network(source) {
-            let rate = self.limits.rate.into();
+        let limits = self.limits.get();
+        if let Some(network) = self.network(&limits, source) {
+            let rate = limits.rate.into();
             let paid = |level: u64| level.saturating_sub(WAY_TO_A_CREDENTIAL);
             network.excess.update(now, rate, paid);
             network.spell.proved();
         }
     }
 
-    fn network(&self, source: IpAddr) -> Option<&Network> {
-        let last = self.networks.len().checked_sub(1)?;
-        let hash = self.hasher.hash_one(self.limits.prefixes.of(source));
-        self.networks.get(hash as usize & last)
+    fn network(&self, limits: &StrangerLimits, source: IpAddr) -> Option<&Network> {
+        if limits.burst == 0 {
+            return None;
+        }
+        let make = || (0..NETWORKS).map(|_| Network::default()).collect();
+        let networks: &[Network] = self.networks.get_or_init(make);
+        let last = networks.len().checked_sub(1)?;
+        let hash = self.hasher.hash_one(limits.prefixes.of(source));
+        networks.get(hash as usize & last)
     }
 }

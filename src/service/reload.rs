@@ -96,6 +96,9 @@ impl Service {
         self.shared
             .bandwidth
             .set_limits(assembly::bandwidth_limits(&settings.bandwidth));
+        self.shared
+            .strangers
+            .set_limits(assembly::stranger_limits(&settings));
         let mut net = assembly::net_settings(&settings, self.tls.clone(), self.dtls.clone());
         net.ledger.clone_from(&self.control.settings().ledger);
         self.control.set_settings(net);
@@ -169,7 +172,6 @@ fn within_reach(now: &Settings, wanted: &Settings) -> Settings {
     if now.server.sandbox && !now.tcp_relay.enabled {
         next.tcp_relay.enabled = false;
     }
-    next.strangers.clone_from(&now.strangers);
     next.log.format = now.log.format;
     next.metrics.clone_from(&now.metrics);
     next.accounting.clone_from(&now.accounting);

@@ -4,7 +4,7 @@ use crate::client::{Ask, Client, Login, allocate, binding, refresh};
 use crate::world::{SERVER, SERVER_V6, Setup, World, address};
 use hairpin::engine::Transport;
 use hairpin::engine::counters::SuppressedReason;
-use hairpin::policy::{Prefixes, StrangerLimits};
+use hairpin::policy::{Prefixes, StrangerLimits, Strangers, Suppressed};
 use std::net::SocketAddr;
 
 fn world(strangers: StrangerLimits) -> World {
@@ -285,4 +285,26 @@ fn a_worker_that_is_behind_works_on_few_strangers_and_on_everybody_else() {
     }
     let mut stranger = at(of_everywhere(99));
     assert!(stranger.ask_unsigned(&mut world, &allocate()).is_some());
+}
+
+#[test]
+fn other_limits_hold_at_once_and_keep_what_was_counted() {
+    let with = |total, burst| StrangerLimits {
+        total,
+        burst,
+        ..StrangerLimits::default()
+    };
+    let strangers = Strangers::new(with(100, 0));
+    let source = "192.0.2.1".parse().unwrap();
+    strangers.answered(0, source, 200);
+    assert_eq!(strangers.ask(0, source, 28), Err(Suppressed::Total));
+    strangers.set_limits(with(0, 0));
+    assert_eq!(strangers.ask(0, source, 28), Ok(()));
+    strangers.set_limits(with(0, 500));
+    for _ in 0..10 {
+        strangers.answered(0, source, 100);
+    }
+    assert_eq!(strangers.ask(0, source, 28), Err(Suppressed::Prefix));
+    strangers.set_limits(with(100, 100_000));
+    assert_eq!(strangers.ask(0, source, 28), Err(Suppressed::Total));
 }
