@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use hairpin::cli::advice::{Surroundings, advice};
-use hairpin::cli::ice_servers::{Host, IceServers, urls};
+use hairpin::service::ice_servers::{Host, IceServers, urls};
 use hairpin::config::{self, Settings};
 use hairpin::net::addresses::RelayAddress;
 

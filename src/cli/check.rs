@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::Failure;
 use super::advice::{Surroundings, advice};
-use super::ice_servers::all_urls;
+use crate::service::ice_servers::all_urls;
 use crate::auth::Credential;
 use crate::config::{Certificate, Discovery, Listener, Loaded, Settings};
 use crate::net::addresses::{self, RelayAddress};

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use super::Failure;
-use super::ice_servers::{Host, IceServers, TokenCredential, urls};
+use crate::service::ice_servers::{Host, IceServers, TokenCredential, urls};
 use crate::auth::{
     AccessToken, SigningAlgorithm, ThirdPartySettings, TokenCipher, mint_ephemeral_with,
 };

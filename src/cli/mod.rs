@@ -12,7 +12,6 @@ mod credentials;
 pub mod dns;
 pub mod doctor;
 pub mod finding;
-pub mod ice_servers;
 mod import;
 mod man;
 mod notify;

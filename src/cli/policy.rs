@@ -2,7 +2,6 @@
 //!
 //! Asks the filter that the server would run with; opens no socket, so that it can be asked beside a running server.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,8 +11,8 @@ use serde_json::json;
 use super::Failure;
 use crate::config::Settings;
 use crate::net::addresses;
-use crate::policy::{PeerFilter, Reason, Verdict};
 use crate::service::assembly;
+use crate::service::decision::{Decision, Peer, decide};
 
 /// The exit status for a peer that is denied.
 const DENIED: u8 = 3;
@@ -27,7 +26,7 @@ const DENIED: u8 = 3;
     3  the peer, or the user, is denied")]
 pub(super) struct PolicyArgs {
     /// Peer: an IP address, or an IP address and a port, [2001:db8::1]:443 with IPv6
-    #[arg(value_name = "PEER", value_parser = peer)]
+    #[arg(value_name = "PEER")]
     peer: Peer,
     /// Configuration file; without one, the defaults
     #[arg(short, long, value_name = "FILE", env = "HAIRPIN_CONFIG")]
@@ -40,44 +39,6 @@ pub(super) struct PolicyArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Peer {
-    ip: IpAddr,
-    port: Option<u16>,
-}
-
-fn peer(text: &str) -> Result<Peer, String> {
-    if let Ok(socket) = text.parse::<SocketAddr>() {
-        return Ok(Peer {
-            ip: socket.ip(),
-            port: Some(socket.port()),
-        });
-    }
-    let ip = text.trim_start_matches('[').trim_end_matches(']');
-    match ip.parse() {
-        Ok(ip) => Ok(Peer { ip, port: None }),
-        Err(_) => {
-            Err("expected an IP address, with a port or without; names are not looked up".into())
-        }
-    }
-}
-
-impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.port {
-            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
-            None => self.ip.fmt(f),
-        }
-    }
-}
-
-/// What is decided, and why.
-struct Decision {
-    verdict: &'static str,
-    rule: String,
-    allowed: bool,
-}
-
 /// Says what would be; the status to exit with.
 pub(super) fn main(args: &PolicyArgs) -> Result<ExitCode, Failure> {
     let settings = match &args.config {
@@ -87,19 +48,9 @@ pub(super) fn main(args: &PolicyArgs) -> Result<ExitCode, Failure> {
     let relays = addresses::relays(&settings.relay)
         .map_err(|error| Failure::new(format!("relay addresses: {error}")))?;
     let filter = assembly::filter(&settings, &relays);
-    let mut decisions = vec![judge(&filter, args.peer)];
-    if let Some(port) = args.peer.port
-        && settings.tcp_relay.enabled
-        && settings.tcp_relay.denied_ports.contains(&port)
-        && decisions.iter().all(|decision| decision.allowed)
-    {
-        // Over UDP it stays allowed, so this is a remark and no decision.
-        decisions.push(Decision {
-            verdict: "allowed over UDP only",
-            rule: format!("port {port} is in `denied_ports` under [tcp_relay]"),
-            allowed: true,
-        });
-    }
+    let tcp = &settings.tcp_relay;
+    let denied_ports = tcp.enabled.then_some(tcp.denied_ports.as_slice());
+    let mut decisions = decide(&filter, denied_ports, args.peer);
     if let Some(user) = &args.user {
         decisions.push(of_user(&settings, user)?);
     }
@@ -128,34 +79,6 @@ pub(super) fn main(args: &PolicyArgs) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::from(DENIED)
     })
-}
-
-fn judge(filter: &PeerFilter, peer: Peer) -> Decision {
-    let verdict = match peer.port {
-        Some(port) => filter.judge(SocketAddr::new(peer.ip, port)),
-        None => filter.judge_address(peer.ip),
-    };
-    match verdict {
-        Verdict::Allow => Decision {
-            verdict: "allowed",
-            rule: match filter.reason_to_allow(peer.ip) {
-                Reason::Entry(entry) => format!("the allow entry {entry}"),
-                Reason::NoRule => "a global unicast address that no rule denies".to_owned(),
-            },
-            allowed: true,
-        },
-        Verdict::HairpinOnly => Decision {
-            verdict: "allowed",
-            rule: "a relay address of this server: other clients are reached at it, the network is not"
-                .to_owned(),
-            allowed: true,
-        },
-        Verdict::Deny(reason) => Decision {
-            verdict: "denied",
-            rule: reason.to_string(),
-            allowed: false,
-        },
-    }
 }
 
 fn of_user(settings: &Settings, user: &str) -> Result<Decision, Failure> {

@@ -1,7 +1,7 @@
 //! `hairpin run`: the server itself.
 
 use super::advice::{Surroundings, advice};
-use super::ice_servers::{IceServers, urls};
+use crate::service::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs, notify};
 use crate::accounting::Accounting;
 use crate::admin;

@@ -5,6 +5,8 @@
 //! Sockets are the `net` room's, and who may ask for what is the `admin` room's. Main types: [`Service`], [`Parts`].
 
 pub mod assembly;
+pub mod decision;
+pub mod ice_servers;
 pub mod reload;
 mod watch;
 

@@ -37,10 +37,12 @@ enum Credential {
 
 /// An access token and its key, both in base64: the RTCOAuthCredential that WebRTC's drafts had, and browsers dropped.
 #[derive(Clone, PartialEq, Eq, Serialize)]
-pub(super) struct TokenCredential {
+pub struct TokenCredential {
     #[serde(rename = "macKey")]
+    /// The key.
     pub mac_key: String,
     #[serde(rename = "accessToken")]
+    /// The token.
     pub access_token: String,
 }
 
@@ -62,7 +64,7 @@ impl IceServers {
     }
 
     /// The same with an access token, whose user name is the id of its key.
-    pub(super) fn with_token(urls: Vec<String>, kid: String, token: TokenCredential) -> Self {
+    pub fn with_token(urls: Vec<String>, kid: String, token: TokenCredential) -> Self {
         Self {
             servers: [IceServer {
                 urls,
