@@ -4,9 +4,9 @@ use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use hairpin::cli::advice::{Surroundings, advice};
-use hairpin::service::ice_servers::{Host, IceServers, urls};
 use hairpin::config::{self, Settings};
 use hairpin::net::addresses::RelayAddress;
+use hairpin::service::ice_servers::{Host, IceServers, urls};
 
 /// Runs `hairpin` in a directory of its own with these files in it.
 fn hairpin(files: &[(&str, &str)], arguments: &[&str]) -> Output {

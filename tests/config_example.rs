@@ -160,6 +160,8 @@ fn is_source(key: &str) -> bool {
         "auth.nonce_key.",
         "oauth.key.secret.",
         "accounting.webhook.secret.",
+        "admin.token.token.",
+        "credentials.key.token.",
     ];
     places.iter().any(|place| key.starts_with(place))
         && (key.ends_with(".file") || key.ends_with(".env"))

@@ -10,11 +10,11 @@ use clap::Args;
 
 use super::Failure;
 use super::advice::{Surroundings, advice};
-use crate::service::ice_servers::all_urls;
 use crate::auth::Credential;
 use crate::config::{Certificate, Discovery, Listener, Loaded, Settings};
 use crate::net::addresses::{self, RelayAddress};
 use crate::service::assembly;
+use crate::service::ice_servers::all_urls;
 use crate::wire::PasswordAlgorithm;
 
 /// What `hairpin check` is given.

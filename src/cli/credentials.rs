@@ -9,12 +9,12 @@ use base64::prelude::BASE64_STANDARD;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use super::Failure;
-use crate::service::ice_servers::{Host, IceServers, TokenCredential, urls};
 use crate::auth::{
     AccessToken, SigningAlgorithm, ThirdPartySettings, TokenCipher, mint_ephemeral_with,
 };
 use crate::config::{self, Settings, units};
 use crate::net::addresses;
+use crate::service::ice_servers::{Host, IceServers, TokenCredential, urls};
 
 /// RFC 8489, section 14.3: USERNAME is shorter than 509 bytes.
 const LONGEST_NAME: usize = 508;

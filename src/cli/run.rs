@@ -1,7 +1,6 @@
 //! `hairpin run`: the server itself.
 
 use super::advice::{Surroundings, advice};
-use crate::service::ice_servers::{IceServers, urls};
 use super::{Failure, RunArgs, notify};
 use crate::accounting::Accounting;
 use crate::admin;
@@ -12,6 +11,7 @@ use crate::net::clock::Clock;
 use crate::net::{Server, descriptors, random_seed};
 use crate::sandbox::{self, Account, Confinement, Reach};
 use crate::service::assembly::{self, Seeds};
+use crate::service::ice_servers::{IceServers, urls};
 use crate::service::{Parts, Service};
 use crate::telemetry::{self, Metrics, Process, Sources};
 use base64::Engine as _;

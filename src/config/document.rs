@@ -13,9 +13,10 @@ use serde::de::{Deserializer, Error, Visitor};
 use toml::Spanned;
 use toml::value::Datetime;
 
+use super::host::Host;
 use super::secrets::SecretSource;
 use super::settings::{
-    Family, LogFormat, PasswordAlgorithm, PortRange, RelayHost, Transport, Watch,
+    Family, LogFormat, PasswordAlgorithm, PortRange, RelayHost, Scope, Transport, Watch,
 };
 use super::units;
 
@@ -50,6 +51,8 @@ pub(super) struct Document {
     pub log: Log,
     pub metrics: Metrics,
     pub accounting: Accounting,
+    pub admin: Admin,
+    pub credentials: Credentials,
 }
 
 #[derive(Deserialize, Default)]
@@ -314,6 +317,46 @@ pub(super) struct Metrics {
     pub address: Given<Read<Option<SocketAddr>>>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[admin]`")]
+pub(super) struct Admin {
+    pub socket: Given<String>,
+    pub address: Given<Read<Option<SocketAddr>>>,
+    pub tls: Given<bool>,
+    pub token: List<AdminToken>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[[admin.token]]`")]
+pub(super) struct AdminToken {
+    pub name: Given<String>,
+    pub token: Given<SecretSource>,
+    pub scope: Option<Scope>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[credentials]`")]
+pub(super) struct Credentials {
+    pub address: Given<Read<Option<SocketAddr>>>,
+    pub tls: Given<bool>,
+    pub hosts: List<Read<Host>>,
+    pub key: List<CredentialKey>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table `[[credentials.key]]`"
+)]
+pub(super) struct CredentialKey {
+    pub name: Given<String>,
+    pub token: Given<SecretSource>,
+    pub ttl: Given<Read<Duration>>,
+    pub max_ttl: Given<Read<Duration>>,
+    pub origins: List<String>,
+}
+
 /// A number of bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Size(pub u64);
@@ -454,6 +497,14 @@ impl Text for RelayHost {
                 Self::EXPECTED
             )),
         }
+    }
+}
+
+impl Text for Host {
+    const EXPECTED: &'static str = "a host name or an IP address";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|why| format!("`{text}`: {why}"))
     }
 }
 

@@ -8,6 +8,7 @@ mod certificate;
 mod check;
 mod document;
 mod error;
+mod host;
 mod reading;
 mod redact;
 mod secrets;
@@ -21,12 +22,13 @@ use std::path::{Path, PathBuf};
 
 pub use certificate::{Certificate, Validity};
 pub use error::{ConfigError, Invalid, Problem};
+pub use host::Host;
 pub use secrets::read_file as read_secret_file;
 pub use settings::{
-    Accounting, Allocation, Alternate, Auth, Bandwidth, Discovery, Dtls, Family, Limits, Listener,
-    Log, LogFormat, Metrics, PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress,
-    RelayHost, Reload, Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport,
-    Watch, Webhook,
+    ADMIN_SOCKET, Accounting, Admin, AdminToken, Allocation, Alternate, Auth, Bandwidth,
+    CredentialKey, Credentials, Discovery, Dtls, Family, Limits, Listener, Log, LogFormat, Metrics,
+    PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost, Reload, Scope, Server,
+    Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport, Watch, Webhook,
 };
 pub use view::{Change, changes};
 

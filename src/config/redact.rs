@@ -78,6 +78,13 @@ const SHOWN: &[&str] = &[
     "burst",
     "level",
     "format",
+    "socket",
+    "tls",
+    "scope",
+    "hosts",
+    "ttl",
+    "max_ttl",
+    "origins",
 ];
 /// Tables of the file, as they appear in headers.
 const TABLES: &[&str] = &[
@@ -102,6 +109,10 @@ const TABLES: &[&str] = &[
     "bandwidth",
     "log",
     "metrics",
+    "admin",
+    "admin.token",
+    "credentials",
+    "credentials.key",
 ];
 const MASK: &str = "***";
 

@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::certificate::Certificate;
+use super::host::Host;
 use super::view;
 use crate::auth::{Secret, ThirdPartySettings, User};
 use crate::sandbox::NOBODY;
@@ -21,6 +22,9 @@ pub const PORT: u16 = 3478;
 
 /// The port of STUN and TURN over TLS (RFC 8656, section 5).
 pub const TLS_PORT: u16 = 5349;
+
+/// Where operators are served if nothing else is said, and if there is such a directory.
+pub const ADMIN_SOCKET: &str = "/run/hairpin/hairpin.sock";
 
 /// Everything an operator can set. [`Settings::default`] is what an empty file means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,6 +75,10 @@ pub struct Settings {
     pub metrics: Metrics,
     /// `[accounting]`
     pub accounting: Accounting,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[credentials]`
+    pub credentials: Credentials,
 }
 
 /// `[server]`: the process as a whole.
@@ -642,6 +650,72 @@ pub struct Metrics {
     pub address: Option<SocketAddr>,
 }
 
+/// `[admin]`: where operators ask and order, over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Admin {
+    /// A unix socket; `None` means none. [`ADMIN_SOCKET`] is left out where it cannot be had.
+    pub socket: Option<PathBuf>,
+    /// A TCP address; `None` means none.
+    pub address: Option<SocketAddr>,
+    /// Whether TLS is spoken on `address`, with the certificates of [`Tls`].
+    pub tls: bool,
+    /// `[[admin.token]]`: who may ask over TCP.
+    #[serde(rename = "token")]
+    pub tokens: Vec<AdminToken>,
+}
+
+/// `[[admin.token]]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AdminToken {
+    /// What the log calls whoever has it.
+    pub name: String,
+    /// The token.
+    pub token: Secret,
+    /// What may be done with it.
+    pub scope: Scope,
+}
+
+/// What an operator may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Look.
+    Read,
+    /// Look and change.
+    Operate,
+}
+
+/// `[credentials]`: credentials for applications, over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct Credentials {
+    /// A TCP address where nothing else is served; `None` means none.
+    pub address: Option<SocketAddr>,
+    /// Whether TLS is spoken there, with the certificates of [`Tls`].
+    pub tls: bool,
+    /// Names and addresses by which clients reach the listeners; empty means the addresses of the listeners.
+    pub hosts: Vec<Host>,
+    /// `[[credentials.key]]`
+    #[serde(rename = "key")]
+    pub keys: Vec<CredentialKey>,
+}
+
+/// `[[credentials.key]]`: an application that may make credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CredentialKey {
+    /// What stands in the path, and in the user names.
+    pub name: String,
+    /// What the application shows.
+    pub token: Secret,
+    /// How long a credential is good if the application does not say.
+    #[serde(serialize_with = "view::duration")]
+    pub ttl: Duration,
+    /// How long at most.
+    #[serde(serialize_with = "view::duration")]
+    pub max_ttl: Duration,
+    /// Web pages that may ask by themselves, by their origin.
+    pub origins: Vec<String>,
+}
+
 impl Settings {
     /// All that is to be listened on: the listeners, and then the UDP sockets that discovery needs and none of them
     /// serves; one on a wildcard address serves all addresses of its port.
@@ -772,6 +846,13 @@ impl Default for Settings {
             metrics: Metrics {
                 address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9641))),
             },
+            admin: Admin {
+                socket: Some(PathBuf::from(ADMIN_SOCKET)),
+                address: None,
+                tls: false,
+                tokens: Vec::new(),
+            },
+            credentials: Credentials::default(),
         }
     }
 }

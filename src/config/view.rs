@@ -64,6 +64,11 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         ("auth.users", old.auth.users != new.auth.users),
         ("auth.nonce_key", old.auth.nonce_key != new.auth.nonce_key),
         ("oauth.keys", old.oauth.keys != new.oauth.keys),
+        ("admin.token", old.admin.tokens != new.admin.tokens),
+        (
+            "credentials.key",
+            old.credentials.keys != new.credentials.keys,
+        ),
         (
             "tls.certificate",
             old.tls.certificates != new.tls.certificates,

@@ -252,6 +252,8 @@ pub fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
     own_addresses.extend(sites.flat_map(|site| addresses::discovery(site, relays)));
     let mut own_sockets: Vec<_> = settings.sockets().iter().map(|l| l.address).collect();
     own_sockets.extend(settings.metrics.address);
+    own_sockets.extend(settings.admin.address);
+    own_sockets.extend(settings.credentials.address);
     // Behind 1:1 NAT a listener is also what its address looks like from outside.
     let outside: Vec<_> = own_sockets
         .iter()
@@ -285,9 +287,10 @@ pub fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
     })
 }
 
-/// What TLS clients are shown, if there are any to be shown something.
+/// What TLS clients are shown, those over HTTP included, if there are any to be shown something.
 pub fn tls(settings: &Settings) -> Result<Option<Arc<Tls>>, CannotServe> {
-    if !settings.listeners.iter().any(|at| at.transport.has_tls()) {
+    let over_http = settings.admin.tls || settings.credentials.tls;
+    if !over_http && !settings.listeners.iter().any(|at| at.transport.has_tls()) {
         return Ok(None);
     }
     let tls = Tls::new(&settings.tls.certificates).map_err(CannotServe::new)?;

@@ -30,8 +30,8 @@ pub(super) fn check(
     default: Auth,
     problems: &mut Problems,
 ) -> (Auth, bool) {
-    let mut sources = Sources::new(base);
-    sources.allow_weak = given.allow_weak.unwrap_or(default.allow_weak);
+    let allow_weak = given.allow_weak.unwrap_or(default.allow_weak);
+    let mut sources = Sources::new(base).allow_weak(allow_weak);
     let auth = Auth {
         realm: realm(given.realm, default.realm, problems),
         nonce_lifetime: nonce_lifetime(given.nonce_lifetime, default.nonce_lifetime, problems),
@@ -87,6 +87,12 @@ impl<'a> Sources<'a> {
                 None
             }
         }
+    }
+
+    /// Whether secrets that anybody could guess are taken.
+    pub(super) const fn allow_weak(mut self, allow_weak: bool) -> Self {
+        self.allow_weak = allow_weak;
+        self
     }
 
     /// The same for what somebody else must not guess; `what` is its name for people.

@@ -4,8 +4,10 @@
 //! [`settings`].
 
 mod accounting;
+mod admin;
 mod alternates;
 mod auth;
+mod credentials;
 mod discovery;
 mod limits;
 mod oauth;
@@ -58,6 +60,29 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
     let (auth, inline_secrets) = auth::check(document.auth, base, default.auth, &mut problems);
     let (oauth, inline_keys) = oauth::check(document.oauth, base, &mut problems);
     let (accounting, inline_key) = accounting::check(document.accounting, base, &mut problems);
+    let taken = admin::Taken {
+        listeners: &places.listeners,
+        metrics: places.metrics.address,
+        has_certificate,
+    };
+    let mut sources = auth::Sources::new(base).allow_weak(auth.allow_weak);
+    let admin = admin::check(
+        document.admin,
+        base,
+        taken,
+        default.admin,
+        &mut sources,
+        &mut problems,
+    );
+    let credentials = credentials::check(
+        document.credentials,
+        taken,
+        admin.address,
+        !auth.secrets.is_empty(),
+        &mut sources,
+        &mut problems,
+    );
+    let inline_tokens = sources.inline();
     let tcp_relay = tcp_relay(
         document.tcp_relay,
         default.tcp_relay,
@@ -101,8 +126,10 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         log: log(document.log, default.log, &mut problems),
         metrics: places.metrics,
         accounting,
+        admin,
+        credentials,
     };
-    let inline = inline_secrets || inline_keys || inline_key;
+    let inline = inline_secrets || inline_keys || inline_key || inline_tokens;
     (settings, inline, problems.0)
 }
 
