@@ -3,7 +3,7 @@
 use super::advice::{Surroundings, advice};
 use super::{Failure, RunArgs, notify};
 use crate::accounting::Accounting;
-use crate::admin;
+use crate::admin::{Doors, Offered};
 use crate::auth::{Secret, mint_ephemeral};
 use crate::config::{Listener, Settings};
 use crate::net::addresses::{self, RelayAddress};
@@ -17,12 +17,10 @@ use crate::telemetry::{self, Metrics, Process, Sources};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::fmt::Write as _;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -61,18 +59,8 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         .build()
         .map_err(fatal)?;
     runtime.block_on(async {
-        let metrics_listener = match settings.metrics.address {
-            None => None,
-            Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
-                Failure::new(match error.kind() {
-                    io::ErrorKind::AddrInUse => format!(
-                        "cannot serve metrics on {address}: the address is in use; does hairpin run already? A second \
-                         one needs an `address` of its own under [metrics]"
-                    ),
-                    _ => format!("cannot serve metrics on {address}: {error}"),
-                })
-            })?),
-        };
+        let owner = account(&settings)?;
+        let doors = Doors::open(&settings, owner.owner()).await?;
         // Registered before anything runs, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate()).map_err(fatal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(fatal)?;
@@ -98,7 +86,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             Some((accounting, ledger, losses)) => (Some(accounting), Some(ledger), Some(losses)),
             None => (None, None, None),
         };
-        let confinement = confine(&settings, &files)?;
+        let confinement = confine(&settings, &files, owner)?;
         // No thread was started before, the log's included: what is given up is given up by each thread for itself.
         let log = telemetry::log::start(&settings.log).map_err(fatal)?;
         telemetry::panics::tell_the_log();
@@ -149,17 +137,17 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
 
         notify::ready();
 
-        let serve_metrics = async {
-            match metrics_listener {
-                Some(listener) => admin::serve(listener, metrics, service.clone()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let serve_operators = doors.serve(Offered {
+            metrics,
+            service: service.clone(),
+            counters: server.counters().to_vec(),
+        });
         let reload = async {
             loop {
                 hangup.recv().await;
                 notify::reloading();
-                service.reload_and_tell().await;
+                // The log has been told.
+                let _ = service.reload_and_tell().await;
                 notify::ready();
             }
         };
@@ -186,7 +174,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
                 notify::stopping();
                 Ok(())
             }
-            failed = serve_metrics => Err(Failure::new(format!("metrics cannot be served any more: {failed:?}"))),
+            failed = serve_operators => Err(Failure::new(format!("operators cannot be served any more: {failed:?}"))),
             () = until_a_worker_ends(&server) => Err(Failure::new("a worker ended")),
             () = reload => Ok(()),
             () = account => Ok(()),
@@ -292,14 +280,26 @@ fn instance() -> Result<String, Failure> {
     Ok(head.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Gives up what a running server does not need.
-fn confine(settings: &Settings, files: &[PathBuf]) -> Result<Confinement, Failure> {
+/// Who the process becomes if it is root.
+fn account(settings: &Settings) -> Result<Account, Failure> {
     let server = &settings.server;
-    let account = Account::find(&server.user, server.group.as_deref()).map_err(fatal)?;
+    Account::find(&server.user, server.group.as_deref()).map_err(fatal)
+}
+
+/// Gives up what a running server does not need.
+fn confine(
+    settings: &Settings,
+    files: &[PathBuf],
+    account: Account,
+) -> Result<Confinement, Failure> {
+    let streams = settings.listeners.iter();
+    let streams = streams.filter(|listener| listener.transport.is_stream());
     let plan = sandbox::Plan {
         account: Some(account),
-        reach: server.sandbox.then(|| Reach {
+        reach: settings.server.sandbox.then(|| Reach {
             tcp: settings.tcp_relay.enabled || settings.accounting.webhook.is_some(),
+            // Whether it answers there the server asks itself.
+            own_ports: streams.map(|listener| listener.address.port()).collect(),
             readable: read_again(files),
             writable: read_again(settings.accounting.file.as_slice()),
         }),

@@ -21,14 +21,15 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 pub use certificate::{Certificate, Validity};
+pub use check::level as check_level;
 pub use error::{ConfigError, Invalid, Problem};
 pub use host::Host;
 pub use secrets::read_file as read_secret_file;
 pub use settings::{
     ADMIN_SOCKET, Accounting, Admin, AdminToken, Allocation, Alternate, Auth, Bandwidth,
     CredentialKey, Credentials, Discovery, Dtls, Family, Limits, Listener, Log, LogFormat, Metrics,
-    PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost, Reload, Scope, Server,
-    Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport, Watch, Webhook,
+    PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost, Reload, Scope,
+    Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport, Watch, Webhook,
 };
 pub use view::{Change, changes};
 

@@ -47,6 +47,7 @@ mod mailbox;
 mod nudge;
 mod outbox;
 mod pace;
+pub mod peer_groups;
 mod proxy;
 mod receiver;
 mod relay_set;

@@ -94,6 +94,12 @@ impl Tls {
         Ok(())
     }
 
+    /// How TLS is spoken where HTTP is served, with the same certificates.
+    #[must_use]
+    pub fn for_http(&self) -> Arc<ServerConfig> {
+        self.unnamed.clone()
+    }
+
     /// Takes a connection through the handshake, beginning with bytes that were read from it before. A client that is
     /// refused is told why. Does not end by itself where the client keeps silent.
     pub(super) async fn accept(

@@ -88,6 +88,16 @@ impl Account {
         })
     }
 
+    /// The user and the group that files are to belong to which the process makes now and goes on to serve: its own from
+    /// here on, but root's in place of [`NOBODY`]'s, which others are as well. `None` where the process is not root, and
+    /// what it makes is its own already.
+    #[must_use]
+    pub fn owner(&self) -> Option<(u32, u32)> {
+        let owner = |id: u32| if id == NOBODY_ID { 0 } else { id };
+        let (user, group) = (self.user.as_raw(), self.group.as_raw());
+        geteuid().is_root().then(|| (owner(user), owner(group)))
+    }
+
     fn become_it(&self) -> Result<(), Errno> {
         match CString::new(self.name.as_str()) {
             // So that a group of its own may give it certificates to read.

@@ -2,8 +2,8 @@
 
 use super::Layer;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use std::path::PathBuf;
 
@@ -17,6 +17,8 @@ pub struct Reach {
     pub writable: Vec<PathBuf>,
     /// Whether TCP connections are made and TCP ports are bound. What listens already goes on to.
     pub tcp: bool,
+    /// Ports that connections are made to all the same.
+    pub own_ports: Vec<u16>,
 }
 
 /// What is handled. Newer kernels can deny more: each version has to be looked at first, as the ninth, which would
@@ -49,6 +51,11 @@ pub(super) fn restrict(reach: &Reach) -> Result<Layer, RulesetError> {
             access & AccessFs::from_file(VERSION)
         };
         created = created.add_rule(PathBeneath::new(file, access))?;
+    }
+    if !reach.tcp {
+        for port in &reach.own_ports {
+            created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
     }
     Ok(match created.restrict_self()?.ruleset {
         RulesetStatus::FullyEnforced => Layer::Full,

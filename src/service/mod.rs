@@ -8,6 +8,7 @@ pub mod assembly;
 pub mod decision;
 pub mod ice_servers;
 pub mod reload;
+mod revocations;
 mod watch;
 
 pub use reload::{ReloadError, Reloaded};
@@ -22,6 +23,7 @@ use crate::telemetry::Facts;
 use crate::telemetry::log::Levels;
 use arc_swap::ArcSwap;
 use assembly::Seeds;
+use revocations::Revocations;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -84,6 +86,7 @@ pub struct Service {
     /// When the settings in force were read, Unix time.
     loaded: AtomicU64,
     failed_reloads: AtomicU64,
+    revoked: Revocations,
     /// Held while something is changed, so that two changes do not mix.
     changes: Mutex<()>,
 }
@@ -118,6 +121,7 @@ impl Service {
             settings: ArcSwap::from_pointee(settings),
             failed_reloads: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
+            revoked: Revocations::default(),
             changes: Mutex::new(()),
         }
     }
@@ -180,8 +184,7 @@ impl Service {
     /// Where the settings in force cannot be served with any more, as when an address is gone; then nothing changes.
     pub async fn set_draining(&self, draining: bool) -> Result<(), CannotServe> {
         let _one = self.changes.lock().await;
-        let mut rules = assembly::rules(&self.settings(), &self.relays(), &self.seeds)?;
-        rules.draining = draining;
+        let rules = self.rules(&self.settings(), &self.relays(), draining)?;
         self.control.set_rules(rules).await;
         self.is_draining.store(draining, Ordering::Relaxed);
         Ok(())

@@ -80,8 +80,7 @@ impl Service {
                 same.copied().unwrap_or(*old)
             })
             .collect();
-        let mut rules = assembly::rules(&settings, &relays, &self.seeds)?;
-        rules.draining = self.is_draining();
+        let rules = self.rules(&settings, &relays, self.is_draining())?;
         // What can fail comes before the first change.
         self.show(&settings.tls.certificates)?;
         if let Some(levels) = &self.levels {
@@ -175,5 +174,10 @@ fn within_reach(now: &Settings, wanted: &Settings) -> Settings {
     next.log.format = now.log.format;
     next.metrics.clone_from(&now.metrics);
     next.accounting.clone_from(&now.accounting);
+    // Who may ask there is looked up each time.
+    next.admin.socket.clone_from(&now.admin.socket);
+    (next.admin.address, next.admin.tls) = (now.admin.address, now.admin.tls);
+    (next.credentials.address, next.credentials.tls) =
+        (now.credentials.address, now.credentials.tls);
     next
 }

@@ -4,7 +4,7 @@
 //! the same to it, and it works where the kernel tells of nothing, as on network file systems. A file counts as changed
 //! once it has stood still between two looks, so that one that is being written is left alone.
 
-use super::Service;
+use super::{ReloadError, Reloaded, Service};
 use crate::config::Watch;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -75,7 +75,8 @@ impl Service {
 
     async fn changed(&self, watch: Watch) {
         if watch == Watch::Everything {
-            self.reload_and_tell().await;
+            // The log has been told.
+            let _ = self.reload_and_tell().await;
             return;
         }
         match self.renew_certificates().await {
@@ -93,9 +94,13 @@ impl Service {
         }
     }
 
-    /// Reloads, and tells the log how that went; whether it went well.
-    pub async fn reload_and_tell(&self) -> bool {
-        match self.reload().await {
+    /// Reloads, and tells the log how that went.
+    ///
+    /// # Errors
+    /// As [`Service::reload`].
+    pub async fn reload_and_tell(&self) -> Result<Reloaded, ReloadError> {
+        let reloaded = self.reload().await;
+        match &reloaded {
             Ok(reloaded) => {
                 for change in &reloaded.changed {
                     info!(%change, "reloaded");
@@ -105,15 +110,14 @@ impl Service {
                 }
                 let (changed, waiting) = (reloaded.changed.len(), reloaded.needs_restart.len());
                 info!(changed, needs_restart = waiting, "configuration read anew");
-                true
             }
             Err(error) => {
                 self.failed_reloads.fetch_add(1, Ordering::Relaxed);
                 for report in error.reports() {
                     error!("the configuration stays as it was: {report}");
                 }
-                false
             }
         }
+        reloaded
     }
 }

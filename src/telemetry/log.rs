@@ -7,9 +7,9 @@
 use crate::config::{Log, LogFormat};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -62,7 +62,10 @@ pub struct LogGuard {
 
 /// Changes the level of the log while it is written. Clones change the same.
 #[derive(Clone)]
-pub struct Levels(Arc<dyn Fn(EnvFilter) -> bool + Send + Sync>);
+pub struct Levels {
+    change: Arc<dyn Fn(EnvFilter) -> bool + Send + Sync>,
+    current: Arc<Mutex<String>>,
+}
 
 impl fmt::Debug for Levels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,8 +79,18 @@ impl Levels {
     /// # Errors
     /// [`LogError::Level`] where it is no filter; [`LogError::Twice`] where another log has taken this one's place.
     pub fn set(&self, level: &str) -> Result<(), LogError> {
-        let changed = (self.0)(filter(level)?);
-        changed.then_some(()).ok_or(LogError::Twice)
+        if !(self.change)(filter(level)?) {
+            return Err(LogError::Twice);
+        }
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = level.to_owned();
+        Ok(())
+    }
+
+    /// What is let through.
+    #[must_use]
+    pub fn current(&self) -> String {
+        let current = self.current.lock();
+        current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -131,19 +144,26 @@ pub fn start(settings: &Log) -> Result<LogGuard, LogError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone());
+    let current = Arc::new(Mutex::new(settings.level.clone()));
     let (done, levels) = match settings.format {
         LogFormat::Text => {
             let builder = builder
                 .with_ansi(io::stderr().is_terminal())
                 .with_filter_reloading();
             let handle = builder.reload_handle();
-            let levels = Levels(Arc::new(move |filter| handle.reload(filter).is_ok()));
+            let levels = Levels {
+                change: Arc::new(move |filter| handle.reload(filter).is_ok()),
+                current,
+            };
             (builder.try_init(), levels)
         }
         LogFormat::Json => {
             let builder = builder.json().flatten_event(true).with_filter_reloading();
             let handle = builder.reload_handle();
-            let levels = Levels(Arc::new(move |filter| handle.reload(filter).is_ok()));
+            let levels = Levels {
+                change: Arc::new(move |filter| handle.reload(filter).is_ok()),
+                current,
+            };
             (builder.try_init(), levels)
         }
     };

@@ -563,6 +563,19 @@ fn log(given: document::Log, default: to::Log, problems: &mut Problems) -> to::L
     }
 }
 
+/// Whether a text is a level of the log, or levels by module.
+///
+/// # Errors
+/// A sentence that says what is wrong and what would be right.
+pub fn level(text: &str) -> Result<(), String> {
+    let given = Spanned::new(0..text.len(), text.to_owned());
+    let problem = level_problems(&given).into_iter().next();
+    problem.map_or(Ok(()), |problem| {
+        let help = problem.proposal().map(|help| format!("; {help}"));
+        Err(format!("{}{}", problem.message(), help.unwrap_or_default()))
+    })
+}
+
 /// Only `level` and `module=level` are understood: the filter's full grammar takes a misspelt level for a module.
 fn level_problems(given: &Spanned<String>) -> Vec<Problem> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

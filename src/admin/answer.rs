@@ -1,0 +1,73 @@
+//! Answers in JSON, and what a request is told that cannot be served.
+
+use axum::body::Bytes;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why a request is not served.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    error: String,
+}
+
+/// What a handler gives.
+pub(super) type Answer = Result<Response, Refusal>;
+
+impl Refusal {
+    pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Refusal {
+            status,
+            error: error.into(),
+        }
+    }
+
+    /// The request is wrong.
+    pub fn bad(error: impl ToString) -> Self {
+        Refusal::new(StatusCode::BAD_REQUEST, error.to_string())
+    }
+
+    /// There is no such thing.
+    pub fn missing(error: impl Into<String>) -> Self {
+        Refusal::new(StatusCode::NOT_FOUND, error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        json(self.status, &serde_json::json!({ "error": self.error }))
+    }
+}
+
+/// An answer with a status.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            let head = [
+                (header::CONTENT_TYPE, "application/json"),
+                // What is answered is of this moment, and may be a credential.
+                (header::CACHE_CONTROL, "no-store"),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ];
+            (status, head, text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// 200 with a value.
+pub(super) fn ok(value: &impl Serialize) -> Answer {
+    Ok(json(StatusCode::OK, value))
+}
+
+/// What a body says; an empty one is as good as `{}`.
+pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+    let text: &[u8] = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(text).map_err(|error| Refusal::bad(format!("the body: {error}")))
+}

@@ -1,0 +1,106 @@
+//! Who may ask for what.
+//!
+//! By the unix socket everything is allowed, since only those can open it who may. Over the network a request shows one
+//! of the tokens of [admin], which is good for looking or for changing things too. Whatever changes something also carries
+//! a header that a web page of somebody else cannot make a browser send, `X-Hairpin: 1`, or a token, which no browser sends
+//! by itself. Every change is told to the log, with who ordered it. Main items: [`Need`], [`guard`].
+
+use super::answer::Refusal;
+use super::http::Door;
+use super::office::Office;
+use crate::auth::Secret;
+use crate::config::Scope;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use subtle::ConstantTimeEq as _;
+use tracing::info;
+
+/// The header that foreign web pages cannot send.
+const OWN_HEADER: &str = "x-hairpin";
+
+/// What a request has to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing.
+    Nothing,
+    /// What the handler itself looks at.
+    Own,
+    /// A token of this scope or a wider one.
+    Scope(Scope),
+}
+
+/// Lets a request through to its handler, or not.
+pub(super) async fn guard(
+    State((office, need)): State<(Arc<Office>, Need)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Need::Scope(scope) = need else {
+        return next.run(request).await;
+    };
+    let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let by = match who(&office, scope, &request) {
+        Ok(by) => by,
+        Err(refusal) => return refusal.into_response(),
+    };
+    if is_change
+        && bearer(request.headers()).is_none()
+        && !request.headers().contains_key(OWN_HEADER)
+    {
+        let why = "what changes something needs the header `X-Hairpin: 1`, or a token";
+        return Refusal::new(StatusCode::FORBIDDEN, why).into_response();
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let answer = next.run(request).await;
+    if is_change {
+        info!(by, %method, path, status = answer.status().as_u16(), "an operator's order");
+    }
+    answer
+}
+
+/// Who asks, if they may.
+fn who(office: &Office, scope: Scope, request: &Request) -> Result<String, Response> {
+    let door = request.extensions().get::<Door>();
+    if let Some(door @ Door::Socket { .. }) = door {
+        return Ok(String::from(door));
+    }
+    let settings = office.service.settings();
+    let known = bearer(request.headers()).and_then(|shown| {
+        let tokens = settings.admin.tokens.iter();
+        // All of them are compared, whichever it is.
+        tokens.filter(|token| is_same(&token.token, shown)).last()
+    });
+    match known {
+        Some(token) if token.scope >= scope => Ok(format!("token {}", token.name)),
+        Some(_) => {
+            let why = "this token is for looking only: its `scope` is \"read\"";
+            Err(Refusal::new(StatusCode::FORBIDDEN, why).into_response())
+        }
+        None => Err(unauthorized(
+            "a token of [admin] is needed: `Authorization: Bearer TOKEN`",
+        )),
+    }
+}
+
+/// 401 with what would be right.
+pub(super) fn unauthorized(why: &str) -> Response {
+    let refusal = Refusal::new(StatusCode::UNAUTHORIZED, why);
+    ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response()
+}
+
+/// The token a request shows.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a token is the one that was shown; says nothing by the time it takes.
+pub(super) fn is_same(token: &Secret, shown: &str) -> bool {
+    let digest = |text: &str| Sha256::digest(text.as_bytes());
+    digest(token.expose()).ct_eq(&digest(shown)).into()
+}

@@ -1,0 +1,185 @@
+//! Connections: accepted, bounded in number, time and size, and handed to the router.
+//!
+//! Whoever comes in by a unix socket and may not is turned away here, since the system says who it is. What a request has
+//! to show is [`super::guard`]'s concern. Main items: [`Door`], [`serve_tcp`], [`serve_unix`].
+
+use super::answer::Refusal;
+use super::office::Office;
+use crate::net::peer_groups;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+/// How many connections one door has at a time; the next ones wait in the system's queue.
+const CONNECTIONS: usize = 64;
+
+/// How long a TLS handshake may take, and the head of a request, from the end of the answer before it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a request may take, body and all. Workers that are stuck are waited for no longer than half of this.
+const REQUEST: Duration = Duration::from_secs(15);
+
+/// How many bytes and lines the head of a request has at most.
+const HEAD_BYTES: usize = 16 << 10;
+const HEAD_LINES: usize = 64;
+
+/// How long accepting rests after a failure, as when there are no descriptors.
+const REST: Duration = Duration::from_millis(100);
+
+/// How a request came in.
+#[derive(Clone, Debug)]
+pub(super) enum Door {
+    /// By the unix socket, from a process of this user, who may do everything.
+    Socket {
+        /// Its number.
+        user: u32,
+    },
+    /// Over TCP, from anybody.
+    Network,
+}
+
+/// Serves a TCP listener, with TLS by the certificates in force if it has that.
+pub(super) async fn serve_tcp(
+    listener: TcpListener,
+    router: Router,
+    office: Arc<Office>,
+    has_tls: bool,
+) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return Err(io::Error::other("no places"));
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                rest(&error).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let router = router.clone();
+        let tls = if has_tls {
+            office.service.control().settings().tls.clone()
+        } else {
+            None
+        };
+        tokio::spawn(async move {
+            match tls {
+                // No certificate, no plain text in its place.
+                None if has_tls => {}
+                None => serve_connection(stream, router, Door::Network).await,
+                Some(tls) => {
+                    let acceptor = TlsAcceptor::from(tls.for_http());
+                    if let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await {
+                        serve_connection(stream, router, Door::Network).await;
+                    }
+                }
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Serves a unix socket whose file is of a group.
+pub(super) async fn serve_unix(
+    listener: UnixListener,
+    router: Router,
+    group: u32,
+) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return Err(io::Error::other("no places"));
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                rest(&error).await;
+                continue;
+            }
+        };
+        let Some(user) = admitted(&stream, group) else {
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            serve_connection(stream, router, Door::Socket { user }).await;
+            drop(place);
+        });
+    }
+}
+
+async fn rest(error: &io::Error) {
+    warn!(%error, "a connection of an operator could not be accepted");
+    tokio::time::sleep(REST).await;
+}
+
+/// The user at the other end, if it may come in: root, this process's own, or one of the socket's group.
+fn admitted(stream: &UnixStream, group: u32) -> Option<u32> {
+    let peer = match stream.peer_cred() {
+        Ok(peer) => peer,
+        Err(error) => {
+            warn!(%error, "it is not to be had who is at the other end of the unix socket");
+            return None;
+        }
+    };
+    let user = peer.uid();
+    let is_admitted = user == 0
+        || user == nix::unistd::geteuid().as_raw()
+        || peer.gid() == group
+        || peer_groups::of(stream).is_ok_and(|groups| groups.contains(&group));
+    if !is_admitted {
+        warn!(
+            user,
+            "a user who is not in the group of the unix socket was turned away"
+        );
+    }
+    is_admitted.then_some(user)
+}
+
+async fn serve_connection<S>(stream: S, router: Router, door: Door)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(door.clone());
+        let answer = router.call(request.map(Body::new));
+        async move {
+            let answer = timeout(REQUEST, answer).await;
+            Ok::<Response, Infallible>(answer.map_or_else(|_| too_late(), |Ok(answer)| answer))
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_headers(HEAD_LINES)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        debug!(%error, "a connection of an operator failed");
+    }
+}
+
+fn too_late() -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Refusal::new(status, "this took too long and was given up").into_response()
+}

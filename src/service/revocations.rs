@@ -1,0 +1,117 @@
+//! Users whom an operator has revoked while the server runs.
+//!
+//! They are refused like those of `revoked` under [auth], and their sessions end at once. A reload does not bring them
+//! back; a restart does, since nothing is written. Whole ephemeral names are forgotten once nobody could use them any more.
+
+use super::{CannotServe, Service, assembly};
+use crate::config::Settings;
+use crate::engine::Rules;
+use crate::net::addresses::RelayAddress;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// More are not remembered: who revokes so many should change a secret instead.
+const MOST: usize = 10_000;
+
+/// The users, with the time, in seconds since 1970, when they were revoked.
+#[derive(Default)]
+pub(super) struct Revocations(Mutex<BTreeMap<String, u64>>);
+
+impl Revocations {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
+}
+
+/// When a name stops to be good by itself; `None` where it does not.
+fn expiry(user: &str) -> Option<u64> {
+    let digits = user.split_once(':').map_or(user, |(digits, _)| digits);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
+}
+
+impl Service {
+    /// The users revoked here, with the time when they were, in seconds since 1970.
+    #[must_use]
+    pub fn revocations(&self) -> BTreeMap<String, u64> {
+        self.revoked.lock().clone()
+    }
+
+    /// Refuses a user from now on, by the whole name or, of ephemeral ones, by the user in it, and ends what sessions
+    /// there are.
+    ///
+    /// # Errors
+    /// Where too many are revoked, or the settings in force cannot be served with any more; then nothing changes.
+    pub async fn revoke(&self, user: &str) -> Result<(), CannotServe> {
+        let _one = self.changes.lock().await;
+        let former = self.revocations();
+        let longest = self.settings().allocation.max_lifetime.as_secs();
+        {
+            let mut revoked = self.revoked.lock();
+            // A session outlives its credential until its next Refresh.
+            let is_over = |end: u64| end.saturating_add(longest) < now();
+            revoked.retain(|user, _| !expiry(user).is_some_and(is_over));
+            if revoked.len() >= MOST && !revoked.contains_key(user) {
+                return Err(CannotServe::new(format!(
+                    "{MOST} users are revoked here, and more are not remembered: add them to `revoked` under [auth], \
+                     or change the secret"
+                )));
+            }
+            revoked.entry(user.to_owned()).or_insert_with(now);
+        }
+        self.enforce(former).await
+    }
+
+    /// Lets a user in again; whether it was revoked here.
+    ///
+    /// # Errors
+    /// As [`Service::revoke`].
+    pub async fn unrevoke(&self, user: &str) -> Result<bool, CannotServe> {
+        let _one = self.changes.lock().await;
+        let former = self.revocations();
+        if self.revoked.lock().remove(user).is_none() {
+            return Ok(false);
+        }
+        self.enforce(former).await.map(|()| true)
+    }
+
+    /// Lets the workers go by who is revoked now, or else goes back to who was.
+    async fn enforce(&self, former: BTreeMap<String, u64>) -> Result<(), CannotServe> {
+        match self.rules(&self.settings(), &self.relays(), self.is_draining()) {
+            Ok(rules) => {
+                self.control.set_rules(rules).await;
+                Ok(())
+            }
+            Err(why) => {
+                *self.revoked.lock() = former;
+                Err(why)
+            }
+        }
+    }
+
+    /// The rules of settings, with whom an operator has revoked besides.
+    pub(super) fn rules(
+        &self,
+        settings: &Settings,
+        relays: &[RelayAddress],
+        draining: bool,
+    ) -> Result<Rules, CannotServe> {
+        let revoked = self.revoked.lock();
+        let rules = if revoked.is_empty() {
+            assembly::rules(settings, relays, &self.seeds)
+        } else {
+            let mut settings = settings.clone();
+            settings.auth.revoked.extend(revoked.keys().cloned());
+            assembly::rules(&settings, relays, &self.seeds)
+        };
+        let mut rules = rules?;
+        rules.draining = draining;
+        Ok(rules)
+    }
+}
