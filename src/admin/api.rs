@@ -4,7 +4,7 @@
 use super::answer::Refusal;
 use super::guard::{Need, guard};
 use super::office::Office;
-use super::{credentials, health, limits, orders, sessions, settings, status};
+use super::{credentials, health, limits, orders, refusals, sessions, settings, status};
 use crate::config::Scope;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -59,6 +59,7 @@ fn table() -> Vec<Route> {
         ),
         ("GET", "/v1/limits", READ, get(limits::show)),
         ("GET", "/v1/peers", READ, get(limits::judge)),
+        ("GET", "/v1/refusals", READ, get(refusals::list)),
         ("POST", "/v1/reload", OPERATE, post(orders::reload)),
         ("POST", "/v1/drain", OPERATE, post(orders::drain)),
         ("GET", "/v1/log", READ, get(orders::level)),

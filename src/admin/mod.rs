@@ -20,6 +20,7 @@ mod limits;
 mod office;
 mod orders;
 mod ready;
+mod refusals;
 mod sampler;
 mod sessions;
 mod settings;

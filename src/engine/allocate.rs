@@ -18,7 +18,7 @@ use super::timers::Slot;
 use super::{ClientPath, Engine, Event, Instant, Now, Outcome, Transport};
 use crate::policy::{Lease, QuotaExceeded};
 use crate::wire::attribute::{Family, Malformed};
-use crate::wire::{AttributeType, ErrorCode, Message, Writer};
+use crate::wire::{AttributeType, ErrorCode, Message, Method, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -202,7 +202,8 @@ impl Engine {
             return elsewhere;
         }
         if self.rules().draining {
-            self.counters.refused(RefusalReason::Draining);
+            self.telling
+                .refused(&self.counters, RefusalReason::Draining);
             return self.fail(&request.asked, ErrorCode::InsufficientCapacity, reply);
         }
         match self.begin(now, client, request) {
@@ -261,7 +262,7 @@ impl Engine {
                 let owner = request.reservation_owner();
                 let redeemed = self.shared.relays.redeem(token, owner, now.instant);
                 let Ok((relayed, lease)) = redeemed else {
-                    self.counters.refused(RefusalReason::NoPort);
+                    self.telling.refused(&self.counters, RefusalReason::NoPort);
                     return Err(ErrorCode::InsufficientCapacity);
                 };
                 let opening = self.opening(relayed, PortWish::Any, now.instant);
@@ -326,7 +327,7 @@ impl Engine {
                     pending.current = Some(opening);
                 }
                 Err(_) => {
-                    self.counters.refused(RefusalReason::NoPort);
+                    self.telling.refused(&self.counters, RefusalReason::NoPort);
                     pending.missing = Some((family, ErrorCode::InsufficientCapacity));
                 }
             }
@@ -358,7 +359,7 @@ impl Engine {
             ),
             QuotaExceeded::Total => (RefusalReason::TotalQuota, ErrorCode::InsufficientCapacity),
         };
-        self.counters.refused(reason);
+        self.telling.refused(&self.counters, reason);
         code
     }
 
@@ -371,9 +372,23 @@ impl Engine {
         result: Result<(), RelayError>,
         reply: &mut [u8],
     ) -> Outcome {
-        let Some(mut pending) = self.pending.try_remove(ticket.0 as usize) else {
+        let Some(pending) = self.pending.try_remove(ticket.0 as usize) else {
             return Outcome::Nothing;
         };
+        let (client, user) = (pending.client.tuple, pending.holder.user.clone());
+        self.telling.begin();
+        let outcome = self.go_on(now, pending, result, reply);
+        self.tell_refusal(now, client, &user, Method::ALLOCATE);
+        outcome
+    }
+
+    fn go_on(
+        &mut self,
+        now: Now,
+        mut pending: Pending,
+        result: Result<(), RelayError>,
+        reply: &mut [u8],
+    ) -> Outcome {
         let Some(current) = pending.current.take() else {
             return Outcome::Nothing; // every ticket is for one
         };
@@ -398,10 +413,13 @@ impl Engine {
                         _ => Families::Both,
                     };
                 } else {
-                    self.counters.refused(match error {
-                        RelayError::PortInUse => RefusalReason::NoPort,
-                        RelayError::Unavailable => RefusalReason::NoSocket,
-                    });
+                    self.telling.refused(
+                        &self.counters,
+                        match error {
+                            RelayError::PortInUse => RefusalReason::NoPort,
+                            RelayError::Unavailable => RefusalReason::NoSocket,
+                        },
+                    );
                     pending.missing = Some((family, ErrorCode::InsufficientCapacity));
                 }
             }

@@ -36,6 +36,7 @@ mod new_peers;
 pub mod outcome;
 pub mod path;
 mod redirect;
+pub mod refusals;
 pub mod relays;
 mod requests;
 mod respond;
@@ -59,6 +60,7 @@ pub use outcome::{
 };
 pub use path::{ClientPath, FiveTuple, Link, Transport};
 pub use redirect::{Alternate, Redirect};
+pub use refusals::{Refused, Why};
 pub use relays::{RelayAddress, RelayPool, RelayedAddress};
 pub use tcp_relay::TcpRules;
 pub use time::{Instant, Now};
@@ -208,6 +210,7 @@ pub struct Engine {
     paths: letters::Paths,
     /// How many more requests of strangers there is time for, where that is not all.
     strangers_left: Option<u32>,
+    telling: refusals::Telling,
 }
 
 impl Engine {
@@ -237,6 +240,7 @@ impl Engine {
             mobile: HashMap::new(),
             paths: letters::Paths::default(),
             strangers_left: None,
+            telling: refusals::Telling::default(),
         }
     }
 

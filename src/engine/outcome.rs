@@ -261,6 +261,8 @@ pub enum Event {
     Closed(Box<Closed>),
     /// A client failed to authenticate with credentials (a first request without any is not a failure).
     AuthenticationFailed(Box<AuthenticationFailed>),
+    /// A request of a proved user was refused. Of many only a few are told of.
+    Refused(Box<super::refusals::Refused>),
 }
 
 /// A channel in use.

@@ -8,7 +8,7 @@ use super::new_peers::Pace;
 use super::respond::Asked;
 use super::timers::Slot;
 use super::{ClientPath, CloseReason, Engine, Event, Instant, Now, Outcome};
-use crate::policy::{Rule, Verdict};
+use crate::policy::{DenyReason, Rule, Verdict};
 use crate::wire::attribute::{Family, Malformed};
 use crate::wire::{
     AttributeType, Authenticated, ChannelNumber, Class, ErrorCode, Message, Method, ParseError,
@@ -91,6 +91,23 @@ impl Engine {
             }
         };
         self.stranger_proved(now, client);
+        self.telling.begin();
+        let outcome = self.proved_request(now, client, slot, message, &request, input, reply);
+        self.tell_refusal(now, client.tuple, &request.holder.user, message.method());
+        outcome
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn proved_request(
+        &mut self,
+        now: Now,
+        client: &ClientPath,
+        slot: Option<Slot>,
+        message: &Message<'_>,
+        request: &Authorized<'_>,
+        input: &[u8],
+        reply: &mut [u8],
+    ) -> Outcome {
         let takes_tokens = self.rules().authenticator.third_party().is_some();
         let is_understood =
             |kind| is_understood(kind) || takes_tokens && kind == AttributeType::ACCESS_TOKEN;
@@ -101,20 +118,20 @@ impl Engine {
         let is_taken = slot.is_some() || self.paths.allocation_of(&client.tuple).is_some();
         match message.method() {
             Method::ALLOCATE if slot.is_some() || !is_taken => {
-                return self.allocate(now, client, slot, &request, reply);
+                return self.allocate(now, client, slot, request, reply);
             }
             Method::ALLOCATE => {
                 return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
             }
             Method::CONNECTION_BIND => {
-                return self.connection_bind(now, client, is_taken, &request, reply);
+                return self.connection_bind(now, client, is_taken, request, reply);
             }
             _ => {}
         }
         if message.method() == Method::REFRESH
             && let Some(ticket) = request.message.attribute(AttributeType::MOBILITY_TICKET)
         {
-            return self.refresh_with_ticket(now, client, slot, &request, ticket.value, reply);
+            return self.refresh_with_ticket(now, client, slot, request, ticket.value, reply);
         }
         let slot = match slot {
             None if is_taken => match self.first_use(now, client, input) {
@@ -127,20 +144,20 @@ impl Engine {
         let Some(slot) = slot else {
             return self.fail(&request.asked, ErrorCode::AllocationMismatch, reply);
         };
-        if !self.is_owner(slot, &request) {
+        if !self.is_owner(slot, request) {
             self.report_failure(client, &request.holder.user, AuthFailureReason::WrongUser);
             return self.fail(&request.asked, ErrorCode::WrongCredentials, reply);
         }
         match message.method() {
-            Method::REFRESH => self.refresh(now, client, slot, &request, reply),
+            Method::REFRESH => self.refresh(now, client, slot, request, reply),
             Method::CREATE_PERMISSION => {
-                let done = self.permit_all(now, slot, &request);
-                self.acknowledge(done, &request, reply)
+                let done = self.permit_all(now, slot, request);
+                self.acknowledge(done, request, reply)
             }
-            Method::CONNECT => self.connect(now, slot, &request, reply),
+            Method::CONNECT => self.connect(now, slot, request, reply),
             _ => {
-                let done = self.bind_channel(now, slot, &request);
-                self.acknowledge(done, &request, reply)
+                let done = self.bind_channel(now, slot, request);
+                self.acknowledge(done, request, reply)
             }
         }
     }
@@ -296,7 +313,8 @@ impl Engine {
         // Over a stream one request can name thousands. One that is so far beyond what there may be, with peers named
         // twice or not, is not looked at.
         if peers().nth(NAMED_AGAIN * rules.max_permissions).is_some() {
-            self.counters.refused(RefusalReason::PermissionLimit);
+            self.telling
+                .refused(&self.counters, RefusalReason::PermissionLimit);
             return Err(ErrorCode::InsufficientCapacity);
         }
         let allocation = self
@@ -310,7 +328,8 @@ impl Engine {
         let new = allocation.unknown(peers().map(|peer| peer.ip()));
         // More than there may be are refused below, and are one mistake.
         self.meet(now.instant, slot, new.min(rules.max_permissions))?;
-        if peers().any(|peer| rules.permission_scope(peer).is_none()) {
+        if let Some(peer) = peers().find(|peer| rules.permission_scope(*peer).is_none()) {
+            self.telling.denied(peer, rules.denial(peer));
             return Err(ErrorCode::Forbidden);
         }
         let allocation = self
@@ -318,7 +337,8 @@ impl Engine {
             .get_mut(slot as usize)
             .ok_or(ErrorCode::AllocationMismatch)?;
         if allocation.permission_count() + new > rules.max_permissions {
-            self.counters.refused(RefusalReason::PermissionLimit);
+            self.telling
+                .refused(&self.counters, RefusalReason::PermissionLimit);
             return Err(ErrorCode::InsufficientCapacity);
         }
         for peer in peers() {
@@ -347,7 +367,8 @@ impl Engine {
                 self.close(slot, now, CloseReason::Scanning);
             }
         }
-        self.counters.refused(RefusalReason::NewPeers);
+        self.telling
+            .refused(&self.counters, RefusalReason::NewPeers);
         Err(ErrorCode::InsufficientCapacity)
     }
 
@@ -389,17 +410,22 @@ impl Engine {
         }
         let new = allocation.unknown(std::iter::once(peer.ip()));
         self.meet(now.instant, slot, new)?;
-        let scope = scope_of(rules.filter.judge(peer)).ok_or(ErrorCode::Forbidden)?;
+        let Some(scope) = scope_of(rules.filter.judge(peer)) else {
+            self.telling.denied(peer, rules.denial(peer));
+            return Err(ErrorCode::Forbidden);
+        };
         let allocation = self
             .allocations
             .get_mut(slot as usize)
             .ok_or(ErrorCode::AllocationMismatch)?;
         if is_new && allocation.channel_count() >= rules.max_channels {
-            self.counters.refused(RefusalReason::ChannelLimit);
+            self.telling
+                .refused(&self.counters, RefusalReason::ChannelLimit);
             return Err(ErrorCode::InsufficientCapacity);
         }
         if allocation.permission_count() + new > rules.max_permissions {
-            self.counters.refused(RefusalReason::PermissionLimit);
+            self.telling
+                .refused(&self.counters, RefusalReason::PermissionLimit);
             return Err(ErrorCode::InsufficientCapacity);
         }
         allocation.bind(number, peer, scope, now.instant);
@@ -453,6 +479,21 @@ impl super::Rules {
             Verdict::Deny(reason) if reason.rule == Rule::OwnSocket => None,
             _ => Some(scope),
         }
+    }
+}
+
+impl super::Rules {
+    /// The rule of the filter that denies a peer.
+    pub(super) fn denial(&self, peer: SocketAddr) -> Option<DenyReason> {
+        [
+            self.filter.judge_address(peer.ip()),
+            self.filter.judge(peer),
+        ]
+        .into_iter()
+        .find_map(|verdict| match verdict {
+            Verdict::Deny(reason) => Some(reason),
+            Verdict::Allow | Verdict::HairpinOnly => None,
+        })
     }
 }
 

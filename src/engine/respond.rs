@@ -93,6 +93,9 @@ impl Engine {
             body(writer);
         });
         if outcome != Outcome::Nothing {
+            if asked.signature.is_some() {
+                self.telling.answered(code);
+            }
             self.counters.error(asked.method, code);
         }
         outcome

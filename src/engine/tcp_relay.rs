@@ -104,6 +104,7 @@ impl Engine {
         let count = |outcome| self.counters.tcp_connection(outcome);
         let Some(scope) = rules.tcp_scope(peer) else {
             count(ConnectionOutcome::PeerDenied);
+            self.telling.denied(peer, rules.denial(peer));
             return Err(ErrorCode::Forbidden);
         };
         if [relay.local, relay.advertised].contains(&peer) {
@@ -121,7 +122,8 @@ impl Engine {
             }
         };
         if connections.0.len() >= rules.tcp.max_connections {
-            self.counters.refused(RefusalReason::ConnectionLimit);
+            self.telling
+                .refused(&self.counters, RefusalReason::ConnectionLimit);
             return Err(ErrorCode::InsufficientCapacity);
         }
         let directory = &self.shared.connections;
@@ -180,7 +182,8 @@ impl Engine {
                         (ConnectionOutcome::Failed, ErrorCode::ConnectionFailure)
                     }
                     ConnectError::NoSocket => {
-                        self.counters.refused(RefusalReason::NoSocket);
+                        self.telling
+                            .refused(&self.counters, RefusalReason::NoSocket);
                         (ConnectionOutcome::Failed, ErrorCode::InsufficientCapacity)
                     }
                 };
@@ -244,7 +247,8 @@ impl Engine {
         let connections = allocation.connections.as_mut();
         let connections = connections.ok_or(ConnectionOutcome::NoPermission)?;
         if connections.0.len() >= rules.tcp.max_connections {
-            self.counters.refused(RefusalReason::ConnectionLimit);
+            self.telling
+                .refused(&self.counters, RefusalReason::ConnectionLimit);
             return Err(ConnectionOutcome::Limit);
         }
         let directory = &self.shared.connections;

@@ -11,6 +11,7 @@ use super::NetSettings;
 use super::clock::Clock;
 use super::connection_gate::ConnectionGate;
 use super::ledger::Ledger;
+use super::refusals::Refusal;
 use crate::engine::{
     AllocationId, Details, Engine, Now, RelayAddress, RelayPool, Rules, Summary, WorkerId,
 };
@@ -36,6 +37,8 @@ pub(super) enum Order {
     Engine(Work),
     /// How sockets and streams are treated from now on.
     Settings(Arc<NetSettings>),
+    /// To tell what it has refused lately.
+    Refusals(oneshot::Sender<Vec<Refusal>>),
 }
 
 /// Where orders for one worker are left. Each of its lives takes its own.
@@ -178,6 +181,25 @@ impl Control {
             move |now, engine: &mut Engine| engine.end_sessions_of(now, &user)
         });
         ended.await.into_iter().sum()
+    }
+
+    /// What was refused lately, the newest first.
+    pub async fn refusals(&self) -> Vec<Refusal> {
+        let mut asked = Vec::new();
+        for desk in self.desks.iter() {
+            let (answer, answered) = oneshot::channel();
+            if desk.leave(Order::Refusals(answer)) {
+                asked.push(answered);
+            }
+        }
+        let mut all = Vec::new();
+        for answer in asked {
+            if let Ok(Ok(refusals)) = timeout(PATIENCE, answer).await {
+                all.extend(refusals);
+            }
+        }
+        all.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
+        all
     }
 
     /// The workers that did not answer within a few seconds: they are stuck, or being started.

@@ -82,7 +82,7 @@ impl Entrance {
                 place
             }
             Err(limit) => {
-                worker.borrow().counters().connection_refused(limit);
+                worker.borrow_mut().connection_refused(client, limit);
                 debug!(%client, listener = %self.address, limit = limit.name(), "too many connections");
                 return;
             }

@@ -50,6 +50,7 @@ mod pace;
 pub mod peer_groups;
 mod proxy;
 mod receiver;
+pub mod refusals;
 mod relay_set;
 mod report;
 mod send_queue;

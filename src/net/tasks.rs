@@ -277,7 +277,7 @@ async fn accept(
         let Some(place) = place else {
             let error = io::Error::other("tcp.max_connections is reached");
             let refusal = ConnectionRefusal::Total;
-            worker.borrow().counters().connection_refused(refusal);
+            worker.borrow_mut().connection_refused(peer, refusal);
             worker.borrow_mut().reporter().accept_failed(&error);
             continue;
         };

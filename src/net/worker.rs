@@ -18,10 +18,12 @@ use super::mailbox::{Inbox, Post};
 use super::outbox::{Exit, Outbox};
 use super::pace::Pace;
 use super::receiver::{Receiver, SLOTS};
+use super::refusals::Refusals;
 use super::relay_set::RelaySet;
 use super::report::Reporter;
 use super::tasks::{Alarm, Left};
 use super::tcp_relay::{PeerSockets, TcpRelays};
+use crate::engine::counters::ConnectionRefusal;
 use crate::engine::{ClientPath, Engine, FiveTuple, Link, Now, REPLY_LENGTH, RelayId, Transport};
 use connections::Connection;
 use ipnet::IpNet;
@@ -78,6 +80,7 @@ pub(super) struct Core {
     outbox: Outbox,
     post: Post,
     reporter: Reporter,
+    refusals: Refusals,
     reply: Vec<u8>,
     /// How much media was from or for clients on streams since [`Core::finish`].
     of_streams: usize,
@@ -148,6 +151,7 @@ impl Worker {
                 outbox: Outbox::new(),
                 post,
                 reporter: Reporter::new(),
+                refusals: Refusals::default(),
                 reply: vec![0; REPLY_LENGTH],
                 of_streams: 0,
                 timer: Rc::default(),
@@ -201,6 +205,13 @@ impl Worker {
 
     pub fn settings(&self) -> Arc<NetSettings> {
         self.core.settings.clone()
+    }
+
+    /// Notes that a connection was closed as soon as it came in.
+    pub fn connection_refused(&mut self, client: SocketAddr, refusal: ConnectionRefusal) {
+        let now = self.core.clock.now();
+        self.core.engine.counters().connection_refused(refusal);
+        self.core.refusals.connection(now, client, refusal);
     }
 
     pub fn reporter(&mut self) -> &mut Reporter {
@@ -369,6 +380,10 @@ impl Worker {
         let Worker { receiver, core, .. } = self;
         match order {
             Order::Engine(what) => what(core.clock.now(), &mut core.engine),
+            Order::Refusals(answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(core.refusals.list());
+            }
             Order::Settings(settings) => {
                 core.pace.set_rests(settings.rest, settings.stream.rest);
                 core.settings = settings;

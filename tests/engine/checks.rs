@@ -170,6 +170,7 @@ impl World {
                     assert!(!self.routes.iter().any(|route| route.client == tuple));
                     self.closed.push(*closed);
                 }
+                Event::Refused(_) => {}
                 Event::AuthenticationFailed(failed) => {
                     let text = format!("{} {}", failed.user, failed.reason.name());
                     self.auth_failures.push(text);

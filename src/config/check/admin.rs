@@ -91,9 +91,10 @@ pub(super) fn check(
     problems: &mut Problems,
 ) -> Admin {
     let address = taken.address(given.address, &[], problems);
+    let has_token = given.token.as_ref().is_some_and(|given| !given.is_empty());
     let tokens = tokens(given.token, sources, problems);
     if let Some((span, _)) = &address
-        && tokens.is_empty()
+        && !has_token
     {
         problems.add(
             Problem::new(

@@ -57,6 +57,12 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
     );
     let redirect = document.server.redirect.clone();
     let alternates = alternates::check(document.alternate, redirect, &places, &mut problems);
+    // Unreadable ones are noted once.
+    let has_secret = document
+        .auth
+        .secrets
+        .as_ref()
+        .is_some_and(|given| !given.is_empty());
     let (auth, inline_secrets) = auth::check(document.auth, base, default.auth, &mut problems);
     let (oauth, inline_keys) = oauth::check(document.oauth, base, &mut problems);
     let (accounting, inline_key) = accounting::check(document.accounting, base, &mut problems);
@@ -78,7 +84,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         document.credentials,
         taken,
         admin.address,
-        !auth.secrets.is_empty(),
+        has_secret,
         &mut sources,
         &mut problems,
     );

@@ -300,7 +300,11 @@ impl Core {
                     self.reporter.closed(&closed);
                     self.note(|| Entry::Closed(closed));
                 }
-                Event::AuthenticationFailed(failed) => self.reporter.authentication_failed(&failed),
+                Event::AuthenticationFailed(failed) => {
+                    self.reporter.authentication_failed(&failed);
+                    self.refusals.authentication(self.clock.now(), &failed);
+                }
+                Event::Refused(refused) => self.refusals.request(self.clock.now(), &refused),
                 // There is no second data plane that would listen.
                 Event::RouteAdded(_) | Event::RouteRemoved(_) => {}
             }
