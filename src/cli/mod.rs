@@ -9,6 +9,7 @@ pub mod bench;
 mod check;
 mod completions;
 mod credentials;
+mod ctl;
 pub mod dns;
 pub mod doctor;
 pub mod finding;
@@ -72,6 +73,8 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Put a load on a TURN server and say what became of it and what it cost
     Bench(bench::BenchArgs),
+    /// Ask a running server, or tell it what to do
+    Ctl(ctl::CtlArgs),
     /// Print the completions for a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write all of them to a directory
@@ -162,6 +165,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => check::main(&args),
         Some(Command::Credentials(args)) => credentials::main(&args),
         Some(Command::Dns(args)) => dns::main(&args),
+        Some(Command::Ctl(args)) => ctl::main(&args),
         Some(Command::Import(args)) => import::main(&args),
         Some(Command::Policy(args)) => match policy::main(&args) {
             Ok(status) => return status,
