@@ -61,10 +61,10 @@ impl Sums {
     fn of(office: &Office) -> Sums {
         let sum = |value: fn(&crate::engine::Counters) -> u64| office.sum(value);
         Sums {
-            packets_to_peers: sum(|c| c.to_peers.packets.get()),
-            bytes_to_peers: sum(|c| c.to_peers.bytes.get() + c.tcp_to_peers.get()),
-            packets_to_clients: sum(|c| c.to_clients.packets.get()),
-            bytes_to_clients: sum(|c| c.to_clients.bytes.get() + c.tcp_to_clients.get()),
+            packets_to_peers: sum(|c| c.to_peers.packets()),
+            bytes_to_peers: sum(|c| c.to_peers.bytes() + c.tcp_to_peers.get()),
+            packets_to_clients: sum(|c| c.to_clients.packets()),
+            bytes_to_clients: sum(|c| c.to_clients.bytes() + c.tcp_to_clients.get()),
             hairpin_bytes: sum(|c| c.hairpin.bytes.get()),
         }
     }
