@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 #[test]
 fn over_the_network_nothing_goes_without_a_token_but_health() {
     let running = start();
-    let ask = |method, path, headers: &[&str]| {
+    let ask = |method: &str, path: &str, headers: &[&str]| {
         running
             .ask_at(running.port, method, path, headers, "")
             .status

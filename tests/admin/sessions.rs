@@ -184,6 +184,7 @@ fn a_list_of_many_sessions_costs_little_and_holds_up_nobody() {
                 "relay",
                 &format!("ports = \"{}\"", crate::server::port_range(MANY)),
             )
+            .set("strangers", "answers_burst = \"0B\"")
             .set("sockets", "relay_receive_buffer = \"16KiB\"")
             .set(
                 "limits",

@@ -113,7 +113,8 @@ impl Client {
             .enable_all()
             .build()
             .map_err(|error| Failure::new(error.to_string()))?;
-        let answer = runtime.block_on(timeout(PATIENCE, self.exchange(method, path, body)));
+        let answer =
+            runtime.block_on(async { timeout(PATIENCE, self.exchange(method, path, body)).await });
         let answer = answer.unwrap_or_else(|_| Err("it does not answer".to_owned()));
         let (status, text) =
             answer.map_err(|why| Failure::new(format!("{}: {why}", self.name())))?;
