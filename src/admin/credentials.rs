@@ -161,7 +161,7 @@ pub(super) async fn ice_servers(
             StatusCode::CREATED,
             &json!({ "iceServers": minted.servers() }),
         ),
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn one_server(
 ) -> Response {
     match generate(&office, &key, &headers, &body) {
         Ok(minted) => json(StatusCode::CREATED, &json!({ "iceServers": minted.one() })),
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
@@ -183,28 +183,25 @@ fn generate(
     key: &str,
     headers: &HeaderMap,
     body: &Bytes,
-) -> Result<Minted, Response> {
+) -> Result<Minted, Refusal> {
     let settings = office.service.settings();
     let key = known(&settings, key, headers)?;
-    let make = || {
-        let order: Order = read(body)?;
-        let (ttl, most) = (
-            order.ttl.unwrap_or(key.ttl.as_secs()),
-            key.max_ttl.as_secs(),
-        );
-        if !(1..=most).contains(&ttl) {
-            return Err(Refusal::bad(format!("`ttl` is 1 to {most} seconds")));
-        }
-        let identifier = order.identifier.filter(|identifier| !identifier.is_empty());
-        let identifier = identifier.unwrap_or_else(random);
-        mint(
-            office,
-            &settings,
-            &format!("{}:{identifier}", key.name),
-            ttl,
-        )
-    };
-    make().map_err(Refusal::into_response)
+    let order: Order = read(body)?;
+    let (ttl, most) = (
+        order.ttl.unwrap_or(key.ttl.as_secs()),
+        key.max_ttl.as_secs(),
+    );
+    if !(1..=most).contains(&ttl) {
+        return Err(Refusal::bad(format!("`ttl` is 1 to {most} seconds")));
+    }
+    let identifier = order.identifier.filter(|identifier| !identifier.is_empty());
+    let identifier = identifier.unwrap_or_else(random);
+    mint(
+        office,
+        &settings,
+        &format!("{}:{identifier}", key.name),
+        ttl,
+    )
 }
 
 /// POST /v1/turn/keys/{key}/credentials/{username}/revoke
@@ -216,7 +213,7 @@ pub(super) async fn revoke(
     let settings = office.service.settings();
     let key = match known(&settings, &key, &headers) {
         Ok(key) => key,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let part = super::sessions::part(&username).unwrap_or(&username);
     let is_theirs = part
@@ -239,7 +236,7 @@ fn known<'s>(
     settings: &'s Settings,
     name: &str,
     headers: &HeaderMap,
-) -> Result<&'s CredentialKey, Response> {
+) -> Result<&'s CredentialKey, Refusal> {
     let shown = bearer(headers).unwrap_or_default();
     let key = settings
         .credentials
@@ -257,7 +254,7 @@ fn known<'s>(
         && !key.origins.iter().any(|allowed| origin == allowed)
     {
         let why = "pages of this origin may not ask; `origins` of the key says which may";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, why).into_response());
+        return Err(Refusal::new(StatusCode::FORBIDDEN, why));
     }
     Ok(key)
 }

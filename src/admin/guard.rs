@@ -63,33 +63,34 @@ pub(super) async fn guard(
 }
 
 /// Who asks, if they may.
-fn who(office: &Office, scope: Scope, request: &Request) -> Result<String, Response> {
+fn who(office: &Office, scope: Scope, request: &Request) -> Result<String, Refusal> {
     let door = request.extensions().get::<Door>();
     if let Some(door @ Door::Socket { .. }) = door {
         return Ok(String::from(door));
     }
     let settings = office.service.settings();
-    let known = bearer(request.headers()).and_then(|shown| {
-        let tokens = settings.admin.tokens.iter();
-        // All of them are compared, whichever it is.
-        tokens.filter(|token| is_same(&token.token, shown)).last()
+    let shown = bearer(request.headers()).unwrap_or_default();
+    // All of them are compared, whichever it is.
+    let tokens = settings.admin.tokens.iter();
+    let known = tokens.fold(None, |known, token| {
+        let is_it = is_same(&token.token, shown);
+        if is_it { Some(token) } else { known }
     });
     match known {
         Some(token) if token.scope >= scope => Ok(format!("token {}", token.name)),
-        Some(_) => {
-            let why = "this token is for looking only: its `scope` is \"read\"";
-            Err(Refusal::new(StatusCode::FORBIDDEN, why).into_response())
-        }
+        Some(_) => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "this token is for looking only: its `scope` is \"read\"",
+        )),
         None => Err(unauthorized(
             "a token of [admin] is needed: `Authorization: Bearer TOKEN`",
         )),
     }
 }
 
-/// 401 with what would be right.
-pub(super) fn unauthorized(why: &str) -> Response {
-    let refusal = Refusal::new(StatusCode::UNAUTHORIZED, why);
-    ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response()
+/// Nothing was shown that is known.
+pub(super) fn unauthorized(why: &str) -> Refusal {
+    Refusal::new(StatusCode::UNAUTHORIZED, why)
 }
 
 /// The token a request shows.
