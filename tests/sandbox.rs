@@ -70,6 +70,7 @@ fn what_is_named_can_be_read_or_written_and_nothing_beside_it() {
         readable: vec![at("readable"), at("single"), at("not there")],
         writable: vec![at("writable")],
         tcp: false,
+        own_ports: Vec::new(),
     };
     let denied = Some(ErrorKind::PermissionDenied);
     confined(reach, || {

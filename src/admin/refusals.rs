@@ -273,6 +273,10 @@ const fn connection(reason: ConnectionRefusal) -> (&'static str, &'static str) {
             "as many connections as may be have not proved a credential yet",
             "`max_unproved` under [tcp] says how many. Somebody may be opening connections for nothing.",
         ),
+        Is::Requests => (
+            "it sent many messages without proving a credential",
+            "`max_unproved_requests` under [tcp] says how many.",
+        ),
         Is::UnprovedOfPrefix => (
             "as many connections of its network as may be have not proved a credential yet",
             "`max_unproved_per_prefix` under [tcp] says how many.",
