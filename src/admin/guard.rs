@@ -1,7 +1,7 @@
 //! Who may ask for what.
 //!
 //! By the unix socket everything is allowed, since only those can open it who may. Over the network a request shows one
-//! of the tokens of [admin], which is good for looking or for changing things too. Whatever changes something also carries
+//! of the tokens of `[admin]`, which is good for looking or for changing things too. Whatever changes something also carries
 //! a header that a web page of somebody else cannot make a browser send, `X-Hairpin: 1`, or a token, which no browser sends
 //! by itself. Every change is told to the log, with who ordered it. Main items: [`Need`], [`guard`].
 
