@@ -1,6 +1,6 @@
 //! HTTP for operators: metrics, health, an API in JSON, and credentials for applications.
 //!
-//! It runs beside the workers on a thread of its own: it reads what they count and asks them by way of the [`Service`],
+//! It runs beside the workers on a thread of its own: it reads what they count and asks them by way of the [`Service`](crate::service::Service),
 //! and none of them waits for it. What is protocol and what is policy is decided elsewhere; here is decided who may ask
 //! ([`guard`]).
 //!
