@@ -116,7 +116,7 @@ pub(super) fn sessions(answer: &Value, screen: Screen) -> String {
     let line = |cell: &dyn Fn(usize, &Column) -> String| {
         let mut line = String::new();
         for (place, column, width) in &columns {
-            let cell = cut(&cell(*place, column), *width);
+            let cell = cut(&cell(*place, column), *width, column.title == USER);
             let padded = match column.is_number {
                 true => format!("{cell:>width$}  "),
                 false => format!("{cell:<width$}  "),
@@ -163,9 +163,15 @@ fn fit(columns: &mut Vec<(usize, &Column, usize)>, room: usize) {
     }
 }
 
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+/// Of an ephemeral `expiry:user` the end is what tells.
+fn cut(text: &str, width: usize, keeps_end: bool) -> String {
+    let length = text.chars().count();
+    if length <= width {
         return text.to_owned();
+    }
+    if keeps_end {
+        let kept: String = text.chars().skip(length - width.max(1) + 1).collect();
+        return format!("…{kept}");
     }
     let kept: String = text.chars().take(width.saturating_sub(1)).collect();
     format!("{kept}…")
