@@ -27,6 +27,9 @@ use tracing::{error, info, warn};
 /// How long the credential of a trial is good.
 const TRIAL_LIFETIME: u64 = 24 * 3600;
 
+/// How long the end of the program waits for the last records of accounting.
+const LAST_RECORDS: Duration = Duration::from_millis(500);
+
 /// How often is looked whether all workers still run.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -161,12 +164,14 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             }
         };
         let control = server.control();
+        let is_accounting = accounting.is_some();
         let account = async {
             match accounting {
                 Some(accounting) => accounting.run(&control).await,
                 None => std::future::pending().await,
             }
         };
+        tokio::pin!(account);
         let outcome = tokio::select! {
             () = drain => Ok(()),
             _ = interrupt.recv() => {
@@ -177,13 +182,17 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             failed = serve_operators => Err(Failure::new(format!("operators cannot be served any more: {failed:?}"))),
             () = until_a_worker_ends(&server) => Err(Failure::new("a worker ended")),
             () = reload => Ok(()),
-            () = account => Ok(()),
+            () = &mut account => Ok(()),
             () = service.watch() => Ok(()),
             () = notify::keep_watchdog(&service) => Ok(()),
         };
         let stopped = server.stop();
         if let Err(reason) = &stopped {
             error!(%reason, "a worker failed");
+        }
+        if is_accounting {
+            // The ends of the last sessions are still to be told.
+            let _ = tokio::time::timeout(LAST_RECORDS, account).await;
         }
         outcome.and(stopped.map_err(fatal))
     })

@@ -95,6 +95,25 @@ fn a_file_gets_starts_what_lies_between_and_ends_numbered_without_a_gap() {
 }
 
 #[test]
+fn sessions_that_the_end_of_the_server_ends_are_told_of_too() {
+    let folder = folder();
+    let file = folder.path().join("records");
+    let server = Setup::new()
+        .set("accounting", &format!("file = \"{}\"", file.display()))
+        .start();
+    let _client = a_call(&server);
+    server.signal("TERM");
+    server.ended();
+    let all = records(&std::fs::read_to_string(&file).unwrap());
+    let last = all.last().unwrap();
+    assert_eq!(
+        (&last["event"], &last["reason"]),
+        (&"stop".into(), &"shutdown".into())
+    );
+    assert_eq!(last["bytes_to_peers"], 300);
+}
+
+#[test]
 fn a_socket_gets_what_it_missed_when_somebody_listens_again() {
     let folder = folder();
     let path = folder.path().join("socket");
