@@ -5,17 +5,14 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{self, CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
-};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::net::authorities;
 use crate::wire::stream::{Framing, next_frame};
 use crate::wire::{AttributeType, Class, Message, MessageType, Method, TransactionId, Writer};
 
@@ -175,75 +172,18 @@ fn over_stream(stream: &mut (impl Read + Write)) -> io::Result<SocketAddr> {
 
 fn over_tls(server: SocketAddr, from: SocketAddr, name: Option<&str>) -> io::Result<Answer> {
     let (stream, local) = connect(server, from)?;
-    let shown = Arc::new(Shown::default());
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .dangerous()
-        .with_custom_certificate_verifier(shown.clone())
-        .with_no_client_auth();
+    let mut config = authorities::anybody().map_err(io::Error::other)?;
     config.alpn_protocols = vec![b"stun.turn".to_vec()];
     let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
     let name = name.unwrap_or_else(|| ServerName::from(server.ip()));
     let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    let to = over_stream(&mut StreamOwned::new(connection, stream))?;
-    let certificate = shown.0.lock().ok().and_then(|shown| shown.clone());
+    let mut stream = StreamOwned::new(connection, stream);
+    let to = over_stream(&mut stream)?;
+    let shown = stream.conn.peer_certificates();
+    let certificate = shown.and_then(|shown| shown.first()).map(|of| of.to_vec());
     Ok(Answer::Mapped {
         to,
         from: local,
         certificate,
     })
-}
-
-/// Remembers the certificate a server shows, and takes any whose key the server has.
-#[derive(Debug, Default)]
-struct Shown(Mutex<Option<Vec<u8>>>);
-
-impl Shown {
-    fn provider() -> CryptoProvider {
-        aws_lc_rs::default_provider()
-    }
-}
-
-impl ServerCertVerifier for Shown {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if let Ok(mut shown) = self.0.lock() {
-            *shown = Some(certificate.to_vec());
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = Self::provider().signature_verification_algorithms;
-        crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = Self::provider().signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Self::provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }
