@@ -16,8 +16,8 @@ use crate::policy::{PeerFilter, PeerRules, SpecialRange, special_ranges};
 /// A shared secret with less than this many bytes can be found out from a single credential.
 const SHORT_SECRET: usize = 16;
 
-/// A certificate that ends within this many seconds should have been renewed: 7 days.
-const SOON: i64 = 7 * 24 * 3600;
+/// A certificate that ends within this many seconds should have been renewed: 14 days.
+const SOON: i64 = 14 * 24 * 3600;
 
 /// What matters of the machine the server is to run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,13 @@ impl Surroundings {
 pub fn advice(settings: &Settings, surroundings: &Surroundings) -> Vec<String> {
     let findings = findings(settings, surroundings);
     findings.iter().map(Finding::sentence).collect()
+}
+
+/// One sentence for each certificate in force that clients refuse, or soon will.
+pub fn certificate_advice(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    certificate_ends(settings, now(), &mut found);
+    found.iter().map(Finding::sentence).collect()
 }
 
 /// What is worth knowing, the most important first; nothing that is as it should be.
@@ -256,8 +263,21 @@ fn now() -> i64 {
 }
 
 fn certificates(settings: &Settings, now: i64, found: &mut Vec<Finding>) {
-    let certificates = &settings.tls.certificates;
-    for certificate in certificates {
+    certificate_ends(settings, now, found);
+    let has_tls = settings
+        .listeners
+        .iter()
+        .any(|at| at.transport.has_tls() || at.transport == Transport::Dtls);
+    if !settings.tls.certificates.is_empty() && !has_tls {
+        found.push(Finding::warning(
+            "certificate.unused",
+            "there is a certificate, but no listener with transport \"tls\", \"auto\" or \"dtls\" to show it",
+        ));
+    }
+}
+
+fn certificate_ends(settings: &Settings, now: i64, found: &mut Vec<Finding>) {
+    for certificate in &settings.tls.certificates {
         let file = certificate.file().display();
         match certificate.validity(now) {
             Validity::Expired => found.push(
@@ -291,16 +311,6 @@ fn certificates(settings: &Settings, now: i64, found: &mut Vec<Finding>) {
             }
             Validity::Valid => {}
         }
-    }
-    let has_tls = settings
-        .listeners
-        .iter()
-        .any(|at| at.transport.has_tls() || at.transport == Transport::Dtls);
-    if !certificates.is_empty() && !has_tls {
-        found.push(Finding::warning(
-            "certificate.unused",
-            "there is a certificate, but no listener with transport \"tls\", \"auto\" or \"dtls\" to show it",
-        ));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `hairpin run`: the server itself.
 
-use super::advice::{Surroundings, advice};
+use super::advice::{Surroundings, advice, certificate_advice};
 use super::{Failure, RunArgs, notify};
 use crate::accounting::Accounting;
 use crate::admin::{Doors, Offered};
@@ -32,6 +32,9 @@ const LAST_RECORDS: Duration = Duration::from_millis(500);
 
 /// How often is looked whether all workers still run.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// How often is said that a certificate ends soon.
+const REMINDER: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs the server until it is told to stop.
 ///
@@ -185,6 +188,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             () = &mut account => Ok(()),
             () = service.watch() => Ok(()),
             () = notify::keep_watchdog(&service) => Ok(()),
+            () = remind(&service) => Ok(()),
         };
         let stopped = server.stop();
         if let Err(reason) = &stopped {
@@ -205,6 +209,16 @@ fn fatal(error: impl std::fmt::Display) -> Failure {
 async fn until_a_worker_ends(server: &Server) {
     while server.is_running() {
         tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// Says each day which certificates end soon; what is so at the start is said there.
+async fn remind(service: &Service) {
+    loop {
+        tokio::time::sleep(REMINDER).await;
+        for sentence in certificate_advice(&service.settings()) {
+            warn!("{sentence}");
+        }
     }
 }
 

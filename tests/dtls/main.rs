@@ -44,6 +44,21 @@ fn a_client_learns_its_address_over_each_version() {
 }
 
 #[test]
+fn a_renewed_certificate_is_shown_to_new_clients_and_the_old_ones_go_on() {
+    let rig = Rig::start(SETTINGS);
+    for offer in [Offer::Dtls12, Offer::Dtls13] {
+        let mut before = Client::connected(&rig, offer);
+        let renewed = rig.renew();
+        assert!(before.shown != renewed);
+        let after = Client::connected(&rig, offer);
+        assert!(after.shown == renewed, "{offer:?}");
+        let own = before.socket.local_addr().unwrap();
+        assert_eq!(binding(&mut before), own, "{offer:?}");
+    }
+    rig.stop();
+}
+
+#[test]
 fn s_tls_04_a_first_client_hello_is_answered_with_a_cookie() {
     let rig = Rig::start(SETTINGS);
     for (count, offer) in OFFERS.into_iter().enumerate() {

@@ -115,6 +115,14 @@ impl Rig {
         }
     }
 
+    /// Shows another certificate from now on, as after a renewal.
+    pub fn renew(&self) -> Vec<u8> {
+        let made = certificate(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
+        let renewed = self.dtls.replace(&made.certificate, &made.private_key);
+        renewed.unwrap();
+        made.certificate
+    }
+
     fn server(&self) -> &Server {
         self.server.as_ref().unwrap()
     }
@@ -231,6 +239,8 @@ pub struct Client {
     /// Every datagram that was sent.
     pub sent: Vec<Vec<u8>>,
     pub said: VecDeque<Vec<u8>>,
+    /// The server's certificate.
+    pub shown: Vec<u8>,
     pub is_connected: bool,
     pub is_closed: bool,
     buffer: Vec<u8>,
@@ -264,6 +274,7 @@ impl Client {
             misses: Box::new(|_| false),
             sent: Vec::new(),
             said: VecDeque::new(),
+            shown: Vec::new(),
             is_connected: false,
             is_closed: false,
             buffer: vec![0; 1 << 16],
@@ -327,6 +338,7 @@ impl Client {
                     }
                 }
                 Output::ApplicationData(data) => self.said.push_back(data.to_vec()),
+                Output::PeerCert(shown) => self.shown = shown.to_vec(),
                 Output::Connected => self.is_connected = true,
                 Output::CloseNotify => self.is_closed = true,
                 Output::Timeout(at) => {

@@ -12,5 +12,6 @@ mod probing;
 mod proxied_datagrams;
 mod proxied_streams;
 mod relaying;
+mod renewal;
 mod rig;
 mod tcp_relay;

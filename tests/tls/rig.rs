@@ -1,8 +1,9 @@
 //! A server with an address of its own, certificates made for the test, and its metrics.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -78,6 +79,8 @@ impl Server {
 
     fn start_on(address: Ipv4Addr, certificates: Vec<Made>, configuration: &str) -> Server {
         let folder = tempfile::tempdir().unwrap();
+        // The server reads renewed files as the user it runs as.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let mut text = configuration.replace("IP", &address.to_string());
         for (at, made) in certificates.iter().enumerate() {
             fs::write(folder.path().join(format!("{at}.pem")), &made.certificate).unwrap();
@@ -166,19 +169,26 @@ impl Server {
 
     /// Waits for a text in the log, which a thread of its own writes, so that it may come a moment later.
     pub fn expect_in_log(&self, text: &str) {
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while !self.log().contains(text) {
-            assert!(
-                std::time::Instant::now() < end,
-                "no {text} in {}",
-                self.log()
-            );
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        self.wait_until(text, || self.log().contains(text));
+    }
+
+    /// Waits until something is so.
+    pub fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < end, "no {what} in {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// Overwrites the files of a certificate, as one who renews it does.
+    pub fn renew(&self, at: usize, made: &Made) {
+        fs::write(self.path(&format!("{at}.pem")), &made.certificate).unwrap();
+        fs::write(self.path(&format!("{at}.key")), &made.key).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
