@@ -8,6 +8,7 @@ use crate::auth::{Secret, mint_ephemeral};
 use crate::config::{Listener, Settings};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
+use crate::net::handed::Handed;
 use crate::net::{Server, descriptors, random_seed};
 use crate::sandbox::{self, Account, Confinement, Reach};
 use crate::service::assembly::{self, Seeds};
@@ -41,6 +42,8 @@ const REMINDER: Duration = Duration::from_secs(24 * 3600);
 /// # Errors
 /// Where the configuration is wrong or the server cannot start.
 pub fn main(args: &RunArgs) -> Result<(), Failure> {
+    // Before anything is opened that could have the number of one.
+    let handed = Handed::take().map_err(fatal)?;
     let (mut settings, files, is_trial) = match &args.config {
         Some(path) => {
             let loaded = super::load(path)?;
@@ -79,7 +82,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let tls = assembly::tls(&settings)?;
         let dtls = assembly::dtls(&settings)?;
         let net = assembly::net_settings(&settings, tls.clone(), dtls.clone());
-        let bound = Server::bind(net, &shared).map_err(fatal)?;
+        let bound = Server::bind(net, &shared, handed).map_err(fatal)?;
         // What is read from the system is read before it is closed.
         let surroundings = Surroundings {
             listener_receive: bound.receive_buffer(),

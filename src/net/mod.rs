@@ -40,6 +40,7 @@ pub mod descriptors;
 pub mod dtls;
 mod entrance;
 mod epoll;
+pub mod handed;
 mod icmp;
 pub mod ledger;
 mod life;
@@ -72,6 +73,7 @@ use connection_gate::ConnectionGate;
 use control::{Control, Desk, Standing};
 use dtls::Dtls;
 use entrance::Entrance;
+use handed::{Handed, HandedError};
 use ledger::Ledger;
 use life::Life;
 use socket::Buffers;
@@ -210,6 +212,9 @@ pub enum StartError {
     /// The system has no thread or no descriptor to start with.
     #[error("cannot start a worker: {}", Explained(.0))]
     Worker(io::Error),
+    /// What the service manager handed over is not what the listeners need.
+    #[error(transparent)]
+    Handed(#[from] HandedError),
     /// No random numbers.
     #[error("the system has no random numbers to give")]
     Random,
@@ -228,7 +233,7 @@ impl fmt::Display for Explained<'_> {
                 f.write_str("no interface of this host has that address")
             }
             io::ErrorKind::PermissionDenied => {
-                f.write_str("permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE")
+                f.write_str("permission denied; ports below 1024 need root, CAP_NET_BIND_SERVICE or a socket unit")
             }
             _ if matches!(self.0.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => f.write_str(
                 "there are too few file descriptors; `ulimit -n` or LimitNOFILE= allows more",
@@ -300,14 +305,18 @@ impl Server {
         shared: &Shared,
         clock: Clock,
     ) -> Result<Server, StartError> {
-        Self::bind(settings, shared)?.start(shared, clock)
+        Self::bind(settings, shared, Handed::default())?.start(shared, clock)
     }
 
-    /// Binds all sockets and starts no thread.
+    /// Binds all sockets that were not handed over, and starts no thread.
     ///
     /// # Errors
     /// A [`StartError`] that names the first address that could not be had.
-    pub fn bind(settings: NetSettings, shared: &Shared) -> Result<Bound, StartError> {
+    pub fn bind(
+        settings: NetSettings,
+        shared: &Shared,
+        mut handed: Handed,
+    ) -> Result<Bound, StartError> {
         for relay in shared.relays.addresses() {
             socket::check_free(SocketAddr::new(relay.local, 0), false).map_err(|error| {
                 StartError::Relay {
@@ -316,7 +325,9 @@ impl Server {
                 }
             })?;
         }
+        let count = settings.workers.max(1);
         let mut listeners = settings.listeners.clone();
+        let mut claimed = Vec::new();
         for listener in &settings.listeners {
             let (transport, address) = (listener.transport, listener.address);
             let has_none = transport.has_tls() && settings.tls.is_none()
@@ -324,13 +335,15 @@ impl Server {
             if has_none {
                 return Err(StartError::NoCertificate { transport, address });
             }
-            if listener.address.port() != 0 {
+            let sockets = handed.claim(listener, count)?;
+            if sockets.is_none() && address.port() != 0 {
                 let is_stream = listener.transport.is_stream();
                 socket::check_free(listener.address, is_stream)
                     .map_err(|error| failed(listener, error))?;
             }
+            claimed.push(sockets.unwrap_or_default());
         }
-        let count = settings.workers.max(1);
+        handed.is_all(&listeners)?;
         let gate = Arc::new(ConnectionGate::new(settings.stream, settings.prefixes));
         let mut prepared = Vec::new();
         let mut receive_buffer = None;
@@ -338,10 +351,15 @@ impl Server {
         for mailbox in mailbox::mailboxes(count) {
             let mut udp = Vec::new();
             let mut tcp = Vec::new();
-            for listener in &mut listeners {
-                let address = listener.address;
+            for (listener, claimed) in listeners.iter_mut().zip(&mut claimed) {
+                let (address, buffers) = (listener.address, settings.listener_buffers);
+                let claimed = claimed.pop();
                 let bound = if listener.transport.is_stream() {
-                    socket::tcp_listener(address).and_then(|socket| {
+                    let socket = match claimed {
+                        Some(socket) => Ok(socket.into()),
+                        None => socket::tcp_listener(address),
+                    };
+                    socket.and_then(|socket: TcpListener| {
                         let bound = socket.local_addr()?;
                         let entrance =
                             Entrance::new(listener, bound, settings.tls.clone(), gate.clone());
@@ -349,7 +367,13 @@ impl Server {
                         Ok(bound)
                     })
                 } else {
-                    socket::udp_listener(address, settings.listener_buffers).and_then(|socket| {
+                    let socket = match claimed {
+                        Some(socket) => {
+                            socket::hear_clients(&socket, address, buffers).map(|()| socket.into())
+                        }
+                        None => socket::udp_listener(address, buffers),
+                    };
+                    socket.and_then(|socket: UdpSocket| {
                         let bound = socket.local_addr()?;
                         receive_buffer = Some(socket::granted_receive_buffer(&socket));
                         let copy = socket.try_clone()?;

@@ -28,18 +28,30 @@ pub struct Buffers {
 pub fn udp_listener(address: SocketAddr, buffers: Buffers) -> io::Result<UdpSocket> {
     let socket = datagram(address)?;
     socket.set_reuse_port(true)?;
+    hear_clients(&socket, address, buffers)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket.into())
+}
+
+/// Makes a UDP socket at this address ready for clients.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn hear_clients(
+    socket: &Socket,
+    address: SocketAddr,
+    buffers: Buffers,
+) -> io::Result<()> {
     if address.ip().is_unspecified() {
         // The answer has to leave from the address the request came to.
         match address {
-            SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?,
+            SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?,
             SocketAddr::V6(_) => {
-                set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+                set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
             }
         }
     }
-    tune_datagram(&socket, address.is_ipv4(), buffers)?;
-    socket.bind(&SockAddr::from(address))?;
-    Ok(socket.into())
+    tune_datagram(socket, address.is_ipv4(), buffers)
 }
 
 /// Opens the socket of a relayed transport address. Nobody may send to it yet, so it holds next to nothing of what comes
