@@ -141,6 +141,7 @@ fn examples_in_the_file_are_right_but_for_the_secrets_they_point_to() {
             assert!(
                 [
                     "secret file",
+                    "there is no credential",
                     "environment variable",
                     "certificate file",
                     "stands in documentation"
@@ -164,7 +165,9 @@ fn is_source(key: &str) -> bool {
         "credentials.key.token.",
     ];
     places.iter().any(|place| key.starts_with(place))
-        && (key.ends_with(".file") || key.ends_with(".env"))
+        && [".file", ".credential", ".env"]
+            .iter()
+            .any(|source| key.ends_with(source))
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Secrets come from where the configuration says, and never show up in what is printed about it.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use hairpin::auth::Credential;
 use hairpin::config::{self, ConfigError};
@@ -58,6 +60,7 @@ fn a_secret_that_cannot_be_had_names_its_source() {
 fn a_secret_has_one_source() {
     for source in [
         "{ file = \"a\", env = \"b\" }",
+        "{ credential = \"a\", file = \"b\" }",
         "{ }",
         "{ fil = \"a\" }",
         "12345",
@@ -67,6 +70,37 @@ fn a_secret_has_one_source() {
         let invalid = config::parse(&format!("[auth]\nsecrets = [{source}]\n"), "hairpin.toml")
             .expect_err(source);
         assert_eq!(invalid.problems().len(), 1, "{invalid}");
+    }
+}
+
+#[test]
+fn secrets_come_from_the_credentials_that_systemd_hands_over() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let credentials = directory.path().join("credentials");
+    fs::create_dir(&credentials).expect("a directory");
+    fs::write(credentials.join("turn"), "a secret of sixteen bytes\n").expect("a secret file");
+    let path = directory.path().join("hairpin.toml");
+    let check = |name: &str, variable: Option<&Path>| {
+        let text = format!("[auth]\nsecrets = [{{ credential = \"{name}\" }}]\n");
+        fs::write(&path, text).expect("a configuration");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
+        command.arg("credentials").arg("-c").arg(&path);
+        command.env_remove("CREDENTIALS_DIRECTORY");
+        command.envs(variable.map(|value| ("CREDENTIALS_DIRECTORY", value)));
+        let output = command.output().expect("the program");
+        let said = String::from_utf8_lossy(&output.stderr).replace("\n", " ");
+        (output.status.success(), said)
+    };
+    let (is_right, said) = check("turn", Some(&credentials));
+    assert!(is_right, "{said}");
+    for (name, variable, expected) in [
+        ("turn", None, "`LoadCredential=turn:/path`"),
+        ("other", Some(credentials.as_path()), "credentials/other`"),
+        ("../hairpin.toml", Some(&credentials), "and no path"),
+        ("", Some(&credentials), "and no path"),
+    ] {
+        let (is_right, said) = check(name, variable);
+        assert!(!is_right && said.contains(expected), "{name}: {said}");
     }
 }
 

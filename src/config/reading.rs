@@ -15,6 +15,7 @@ use super::check;
 use super::document::Document;
 use super::error::{Invalid, Problem};
 use super::redact::Redacted;
+use super::secrets::credential_file;
 use super::settings::Settings;
 
 /// More problems than this are not listed.
@@ -81,16 +82,21 @@ pub(super) fn read(text: &str, origin: &str, base: &Path) -> Result<Reading, Inv
     }
 }
 
-/// Names the files that values are to be read from: `{ file = "…" }`.
-fn secret_files(found: &mut impl FnMut(&str), table: &DeTable<'_>) {
+/// Names the files that values are to be read from: `{ file = "…" }`, `{ credential = "…" }`.
+fn secret_files(found: &mut impl FnMut(&Path), table: &DeTable<'_>) {
     for (key, value) in table {
         secret_files_in(found, key.get_ref(), value.get_ref());
     }
 }
 
-fn secret_files_in(found: &mut impl FnMut(&str), key: &str, value: &DeValue<'_>) {
+fn secret_files_in(found: &mut impl FnMut(&Path), key: &str, value: &DeValue<'_>) {
     match value {
-        DeValue::String(file) if key == "file" => found(file),
+        DeValue::String(file) if key == "file" => found(Path::new(file.as_ref())),
+        DeValue::String(name) if key == "credential" => {
+            if let Ok(file) = credential_file(name) {
+                found(&file);
+            }
+        }
         DeValue::Table(table) => secret_files(found, table),
         DeValue::Array(values) => {
             for value in values {

@@ -1,4 +1,4 @@
-//! Where a secret comes from: written in the file, another file, or the environment.
+//! Where a secret comes from: written in the file, another file, a credential of systemd, or the environment.
 //!
 //! Messages here name the source, never the value. Main type: [`SecretSource`].
 
@@ -22,6 +22,8 @@ pub(super) enum SecretSource {
     Inline(Secret),
     /// The content of a file, without the line's end.
     File(PathBuf),
+    /// A file of this name in the directory where systemd puts a service's credentials (`LoadCredential=`).
+    Credential(String),
     /// A variable of the environment.
     Env(String),
 }
@@ -35,6 +37,7 @@ impl SecretSource {
             }
             Self::Inline(secret) => Ok(secret),
             Self::File(path) => read_file(&base.join(path)),
+            Self::Credential(name) => read_file(&credential_file(&name)?),
             Self::Env(name) => match env::var(&name) {
                 Ok(value) if value.is_empty() => {
                     Err(format!("environment variable `{name}` is empty"))
@@ -49,6 +52,25 @@ impl SecretSource {
             },
         }
     }
+}
+
+/// Where systemd puts a credential.
+///
+/// # Errors
+/// A sentence that says how to come by one.
+pub(super) fn credential_file(name: &str) -> Result<PathBuf, String> {
+    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+        return Err(
+            "a credential has a name, as in `LoadCredential=name:/path`, and no path".to_owned(),
+        );
+    }
+    let directory = env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+        format!(
+            "there is no credential `{name}`: systemd sets CREDENTIALS_DIRECTORY for a service with \
+             `LoadCredential={name}:/path`; elsewhere, set it to a directory with that file"
+        )
+    })?;
+    Ok(Path::new(&directory).join(name))
 }
 
 /// Reads a secret from a file: its content without the line's end.
@@ -90,6 +112,7 @@ impl<'de> Deserialize<'de> for SecretSource {
 #[serde(deny_unknown_fields)]
 struct Reference {
     file: Option<PathBuf>,
+    credential: Option<String>,
     env: Option<String>,
 }
 
@@ -99,7 +122,9 @@ impl<'de> Visitor<'de> for SourceVisitor {
     type Value = SecretSource;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, { file = \"/path\" } or { env = \"NAME\" }")
+        f.write_str(
+            "a string, { file = \"/path\" }, { credential = \"name\" } or { env = \"NAME\" }",
+        )
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
@@ -110,14 +135,21 @@ impl<'de> Visitor<'de> for SourceVisitor {
         match Reference::deserialize(MapAccessDeserializer::new(map))? {
             Reference {
                 file: Some(path),
+                credential: None,
                 env: None,
             } => Ok(SecretSource::File(path)),
             Reference {
                 file: None,
+                credential: Some(name),
+                env: None,
+            } => Ok(SecretSource::Credential(name)),
+            Reference {
+                file: None,
+                credential: None,
                 env: Some(name),
             } => Ok(SecretSource::Env(name)),
             Reference { .. } => Err(A::Error::custom(
-                "a secret comes either from a `file` or from `env`",
+                "a secret comes either from a `file`, from a `credential` or from `env`",
             )),
         }
     }
