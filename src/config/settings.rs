@@ -595,6 +595,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// Entries of systemd's journal.
+    Journald,
 }
 
 /// `[log]`
@@ -602,7 +604,7 @@ pub enum LogFormat {
 pub struct Log {
     /// A level, or levels by module: `info,hairpin::net=debug`.
     pub level: String,
-    /// Text or JSON.
+    /// Text, JSON or the journal.
     pub format: LogFormat,
 }
 

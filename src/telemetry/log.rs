@@ -4,15 +4,19 @@
 //! stuck or gone, and none of that may stop a worker. What does not fit the queue is lost and counted.
 //! Main items: [`start`], [`LogGuard`].
 
+use super::journal::{self, Entries, Journal};
 use crate::config::{Log, LogFormat};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// How many lines may wait to be written: the end of many allocations at once.
 const QUEUE: usize = 8192;
@@ -47,6 +51,9 @@ pub enum LogError {
     /// Something else in this process logs already.
     #[error("the log is set up already")]
     Twice,
+    /// The journal is not there.
+    #[error("log format \"journald\": the journal is not at {path}: {0}", path = journal::SOCKET)]
+    Journal(io::Error),
     /// The system has no thread to write it.
     #[error("cannot start writing the log: {0}")]
     Thread(io::Error),
@@ -125,10 +132,10 @@ impl Drop for LogGuard {
     }
 }
 
-/// Starts writing the log to standard error, so that standard output is left to what a command prints.
+/// Starts writing the log to standard error, so that standard output is left to what a command prints, or to the journal.
 ///
 /// # Errors
-/// [`LogError`] where the level is no filter, or a log was started before, or there is no thread to be had.
+/// [`LogError`] where the level is no filter, or a log was started before, or there is no thread or no journal to be had.
 pub fn start(settings: &Log) -> Result<LogGuard, LogError> {
     let filter = filter(&settings.level)?;
     let (jobs, queued) = sync_channel(QUEUE);
@@ -137,17 +144,29 @@ pub fn start(settings: &Log) -> Result<LogGuard, LogError> {
         lost: Arc::default(),
     };
     let lost = queue.lost.clone();
+    let journal = match settings.format {
+        LogFormat::Text | LogFormat::Json => None,
+        LogFormat::Journald => {
+            Some(Journal::open(Path::new(journal::SOCKET)).map_err(LogError::Journal)?)
+        }
+    };
+    let sink = Sink {
+        journal,
+        text: Vec::new(),
+    };
     std::thread::Builder::new()
         .name("log".into())
-        .spawn(move || write_all(&queued, &lost))
+        .spawn(move || write_all(&queued, &lost, sink))
         .map_err(LogError::Thread)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(queue.clone());
+    let builder = |filter| {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(queue.clone())
+    };
     let current = Arc::new(Mutex::new(settings.level.clone()));
     let (done, levels) = match settings.format {
         LogFormat::Text => {
-            let builder = builder
+            let builder = builder(filter)
                 .with_ansi(io::stderr().is_terminal())
                 .with_filter_reloading();
             let handle = builder.reload_handle();
@@ -158,13 +177,27 @@ pub fn start(settings: &Log) -> Result<LogGuard, LogError> {
             (builder.try_init(), levels)
         }
         LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let builder = builder(filter)
+                .json()
+                .flatten_event(true)
+                .with_filter_reloading();
             let handle = builder.reload_handle();
             let levels = Levels {
                 change: Arc::new(move |filter| handle.reload(filter).is_ok()),
                 current,
             };
             (builder.try_init(), levels)
+        }
+        LogFormat::Journald => {
+            let (filter, handle) = reload::Layer::new(filter);
+            let levels = Levels {
+                change: Arc::new(move |filter| handle.reload(filter).is_ok()),
+                current,
+            };
+            let queue = queue.clone();
+            let entries = Entries(move |entry| queue.put(entry));
+            let subscriber = tracing_subscriber::registry().with(filter).with(entries);
+            (subscriber.try_init().map_err(Into::into), levels)
         }
     };
     done.map_err(|_| LogError::Twice)?;
@@ -173,7 +206,7 @@ pub fn start(settings: &Log) -> Result<LogGuard, LogError> {
 
 #[derive(Debug)]
 enum Job {
-    /// A line to write.
+    /// A line to write, or an entry to send.
     Line(Vec<u8>),
     /// Say when all before this is written.
     Tell(SyncSender<()>),
@@ -186,11 +219,17 @@ struct Queue {
     lost: Arc<AtomicU64>,
 }
 
-impl Write for Queue {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.jobs.try_send(Job::Line(line.to_vec())).is_err() {
+impl Queue {
+    fn put(&self, line: Vec<u8>) {
+        if self.jobs.try_send(Job::Line(line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.put(line.to_vec());
         Ok(line.len())
     }
 
@@ -207,24 +246,44 @@ impl MakeWriter<'_> for Queue {
     }
 }
 
-fn write_all(jobs: &Receiver<Job>, lost: &AtomicU64) {
+/// Where lines end up.
+struct Sink {
+    journal: Option<Journal>,
+    /// What standard error is still to get.
+    text: Vec<u8>,
+}
+
+impl Sink {
+    fn take(&mut self, line: &[u8]) {
+        // What the journal does not take is not lost.
+        let is_sent = |journal: &Journal| journal.send(line).is_ok();
+        if !self.journal.as_ref().is_some_and(is_sent) {
+            self.text.extend_from_slice(line);
+        }
+    }
+
+    fn flush(&mut self) {
+        // When nobody reads, nobody can be told either.
+        let _ = io::stderr().write_all(&self.text);
+        self.text.clear();
+    }
+}
+
+fn write_all(jobs: &Receiver<Job>, lost: &AtomicU64, mut sink: Sink) {
     let mut said: Option<Instant> = None;
-    let mut text = Vec::new();
     while let Ok(first) = jobs.recv() {
         let mut told = None;
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Line(line) => text.extend_from_slice(&line),
+                Job::Line(line) => sink.take(&line),
                 Job::Tell(done) => told = Some(done),
             }
-            next = (text.len() < BLOCK && told.is_none())
+            next = (sink.text.len() < BLOCK && told.is_none())
                 .then(|| jobs.try_recv().ok())
                 .flatten();
         }
-        // When nobody reads, nobody can be told either.
-        let _ = io::stderr().write_all(&text);
-        text.clear();
+        sink.flush();
         match told {
             Some(done) => {
                 let _ = done.send(());
@@ -234,10 +293,7 @@ fn write_all(jobs: &Receiver<Job>, lost: &AtomicU64) {
         if lost.load(Ordering::Relaxed) > 0 && said.is_none_or(|at| at.elapsed() >= LOST_LINES) {
             said = Some(Instant::now());
             let lost = lost.swap(0, Ordering::Relaxed);
-            tracing::warn!(
-                lost,
-                "standard error is read too slowly: log lines are lost"
-            );
+            tracing::warn!(lost, "the log is read too slowly: lines of it are lost");
         }
     }
 }
