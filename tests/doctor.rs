@@ -195,6 +195,22 @@ fn a_unit_and_its_drop_ins_are_read_for_its_limits_and_rights() {
 }
 
 #[test]
+fn listeners_that_systemd_opens_need_no_right_to_their_ports() {
+    let room = Room::new(&[(
+        "etc/systemd/system/hairpin.service",
+        "[Service]\nType=notify\nDynamicUser=yes\nCapabilityBoundingSet=\n",
+    )]);
+    let low = format!("{AUTH}[[listener]]\ntransport = \"tcp\"\naddress = \"0.0.0.0:443\"\n");
+    let socket = "etc/systemd/system/hairpin.socket";
+    for other in ["ListenStream=0.0.0.0:80", "ListenDatagram=0.0.0.0:443"] {
+        room.write(socket, &format!("[Socket]\n{other}\n"));
+        assert!(has(&room.examined(&low), "unit.low-port"), "{other}");
+    }
+    room.write(socket, include_str!("../config/hairpin.socket"));
+    assert!(!has(&room.examined(&low), "unit.low-port"));
+}
+
+#[test]
 fn the_unit_of_this_project_is_in_order() {
     let unit = include_str!("../config/hairpin.service");
     let room = Room::new(&[("etc/systemd/system/hairpin.service", unit)]);

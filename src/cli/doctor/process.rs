@@ -2,7 +2,7 @@
 
 use super::machine::Machine;
 use crate::cli::finding::Finding;
-use crate::config::Settings;
+use crate::config::{Listener, Settings};
 use crate::net::addresses::RelayAddress;
 
 /// Where units are, the first that is there wins.
@@ -17,6 +17,9 @@ const UNITS: [&str; 5] = [
 /// The unit's name.
 const NAME: &str = "hairpin.service";
 
+/// The name of the unit that opens sockets for it.
+const SOCKETS: &str = "hairpin.socket";
+
 /// The hard limit that systemd gives to units that name none.
 const OF_SYSTEMD: u64 = 524_288;
 
@@ -26,10 +29,16 @@ pub(super) fn examine(
     relays: &[RelayAddress],
     machine: &Machine,
 ) -> Vec<Finding> {
-    let unit = Unit::find(machine);
+    let unit = Unit::find(NAME, machine);
+    let sockets = Unit::find(SOCKETS, machine);
     let mut found = Vec::new();
     found.extend(descriptors(settings, relays, unit.as_ref(), machine));
-    found.extend(low_ports(settings, unit.as_ref(), machine));
+    found.extend(low_ports(
+        settings,
+        unit.as_ref(),
+        sockets.as_ref(),
+        machine,
+    ));
     found.extend(rights(settings));
     if let Some(unit) = &unit {
         found.extend(of_unit(unit));
@@ -44,16 +53,16 @@ struct Unit {
 }
 
 impl Unit {
-    fn find(machine: &Machine) -> Option<Unit> {
+    fn find(name: &str, machine: &Machine) -> Option<Unit> {
         let (file, text) = UNITS.iter().find_map(|directory| {
-            let file = format!("{directory}/{NAME}");
+            let file = format!("{directory}/{name}");
             let text = machine.read(&file)?;
             Some((file, text))
         })?;
         let drop_ins = UNITS
             .iter()
             .rev()
-            .flat_map(|directory| machine.files(&format!("{directory}/{NAME}.d"), ".conf"))
+            .flat_map(|directory| machine.files(&format!("{directory}/{name}.d"), ".conf"))
             .filter_map(|file| machine.read(&file));
         let mut settings = Vec::new();
         for text in std::iter::once(text).chain(drop_ins) {
@@ -74,6 +83,17 @@ impl Unit {
         backwards
             .find(|(name, _)| name == key)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Whether it is a unit of sockets with one for this listener.
+    fn opens(&self, listener: &Listener) -> bool {
+        let setting = if listener.transport.is_stream() {
+            "ListenStream"
+        } else {
+            "ListenDatagram"
+        };
+        let mut all = self.settings.iter();
+        all.any(|(name, value)| name == setting && value.parse() == Ok(listener.address))
     }
 }
 
@@ -126,14 +146,20 @@ fn descriptors(
 }
 
 /// Ports that need a right, which the unit may keep from the server.
-fn low_ports(settings: &Settings, unit: Option<&Unit>, machine: &Machine) -> Option<Finding> {
+fn low_ports(
+    settings: &Settings,
+    unit: Option<&Unit>,
+    opener: Option<&Unit>,
+    machine: &Machine,
+) -> Option<Finding> {
     let first = machine
         .number("/proc/sys/net/ipv4/ip_unprivileged_port_start")
         .unwrap_or(1024);
     let sockets = settings.sockets();
     let low = sockets
         .iter()
-        .find(|listener| u64::from(listener.address.port()) < first)?;
+        .filter(|listener| u64::from(listener.address.port()) < first)
+        .find(|listener| !opener.is_some_and(|unit| unit.opens(listener)))?;
     let unit = unit?;
     let right = "CAP_NET_BIND_SERVICE";
     let keeps = |key| {
@@ -157,7 +183,7 @@ fn low_ports(settings: &Settings, unit: Option<&Unit>, machine: &Machine) -> Opt
             ),
         )
         .why("hairpin does not start")
-        .mend("`systemctl edit hairpin`, and write")
+        .mend("let hairpin.socket open it, or `systemctl edit hairpin`, and write")
         .lines([
             "[Service]",
             "AmbientCapabilities=CAP_NET_BIND_SERVICE",
