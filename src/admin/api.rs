@@ -4,7 +4,9 @@
 use super::answer::Refusal;
 use super::guard::{Need, guard};
 use super::office::Office;
-use super::{credentials, health, limits, orders, refusals, sessions, settings, status};
+use super::{
+    credentials, health, history, limits, orders, page, refusals, sessions, settings, status,
+};
 use crate::config::Scope;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -28,6 +30,9 @@ pub(super) enum Offer {
     Credentials,
 }
 
+/// What is offered where nobody has to show anything.
+const METRICS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
 struct Route {
     method: &'static str,
     path: &'static str,
@@ -42,11 +47,16 @@ fn table() -> Vec<Route> {
     const ICE_SERVERS: &str = "/v1/turn/keys/{key}/credentials/generate-ice-servers";
     const REVOKE: &str = "/v1/turn/keys/{key}/credentials/{username}/revoke";
     let all = [
+        ("GET", "/", Need::Nothing, get(page::index)),
+        ("GET", "/page.js", Need::Nothing, get(page::script)),
+        ("GET", "/charts.js", Need::Nothing, get(page::charts)),
+        ("GET", "/style.css", Need::Nothing, get(page::style)),
         ("GET", "/livez", Need::Nothing, get(health::live)),
         ("GET", "/readyz", Need::Nothing, get(health::ready)),
         ("GET", "/metrics", READ, get(health::scrape)),
         ("GET", "/v1/openapi.json", READ, get(openapi)),
         ("GET", "/v1/status", READ, get(status::show)),
+        ("GET", "/v1/history", READ, get(history::show)),
         ("GET", "/v1/settings", READ, get(settings::show)),
         ("GET", "/v1/sessions", READ, get(sessions::list)),
         ("DELETE", "/v1/sessions", OPERATE, delete(sessions::end_all)),
@@ -127,8 +137,8 @@ pub(super) fn router(office: &Arc<Office>, offer: Offer) -> Router {
     for route in table() {
         let need = match offer {
             Offer::Everything => route.need,
-            Offer::Metrics if route.path.starts_with("/v1/") => continue,
-            Offer::Metrics => Need::Nothing,
+            Offer::Metrics if METRICS.contains(&route.path) => Need::Nothing,
+            Offer::Metrics => continue,
             Offer::Credentials if route.need != Need::Own => continue,
             Offer::Credentials => route.need,
         };

@@ -109,6 +109,7 @@ impl Doors {
             failed = open(all.clone(), self.admin, settings.admin.tls) => failed,
             failed = open(credentials, self.credentials, settings.credentials.tls) => failed,
             () = office.sampler.watch(&office) => Ok(()),
+            () = office.history.watch(&office) => Ok(()),
         }
     }
 }

@@ -3,7 +3,9 @@
 //! By the unix socket everything is allowed, since only those can open it who may. Over the network a request shows one
 //! of the tokens of `[admin]`, which is good for looking or for changing things too. Whatever changes something also carries
 //! a header that a web page of somebody else cannot make a browser send, `X-Hairpin: 1`, or a token, which no browser sends
-//! by itself. Every change is told to the log, with who ordered it. Main items: [`Need`], [`guard`].
+//! by itself. By the unix socket, which somebody may have put behind a port for a browser, a request names no host that
+//! could be a stranger's: a page of `evil.example` whose address has become 127.0.0.1 would else be taken for ours. Every
+//! change is told to the log, with who ordered it. Main items: [`Need`], [`guard`].
 
 use super::answer::Refusal;
 use super::http::Door;
@@ -15,6 +17,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use tracing::info;
@@ -66,6 +69,12 @@ pub(super) async fn guard(
 fn who(office: &Office, scope: Scope, request: &Request) -> Result<String, Refusal> {
     let door = request.extensions().get::<Door>();
     if let Some(door @ Door::Socket { .. }) = door {
+        if !is_local_name(request.headers()) {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "by the unix socket `Host` is localhost, an IP address, or another name without a dot",
+            ));
+        }
         return Ok(String::from(door));
     }
     let settings = office.service.settings();
@@ -86,6 +95,19 @@ fn who(office: &Office, scope: Scope, request: &Request) -> Result<String, Refus
             "a token of [admin] is needed: `Authorization: Bearer TOKEN`",
         )),
     }
+}
+
+/// Whether a request names a host that is nobody's domain.
+fn is_local_name(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let Ok(host) = host.to_str() else {
+        return false;
+    };
+    let name = host.split(':').next().unwrap_or_default();
+    // In brackets is an IPv6 address.
+    host.starts_with('[') || !name.contains('.') || name.parse::<Ipv4Addr>().is_ok()
 }
 
 /// Nothing was shown that is known.

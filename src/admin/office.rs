@@ -1,5 +1,6 @@
 //! What answers are made from. Main types: [`Office`], [`Offered`].
 
+use super::history::History;
 use super::ready::Readiness;
 use super::sampler::Sampler;
 use crate::engine::Counters;
@@ -24,6 +25,7 @@ pub(super) struct Office {
     pub counters: Vec<Arc<Counters>>,
     pub started: std::time::Instant,
     pub sampler: Sampler,
+    pub history: History,
     pub readiness: Readiness,
 }
 
@@ -35,6 +37,7 @@ impl Office {
             counters: offered.counters,
             started: std::time::Instant::now(),
             sampler: Sampler::default(),
+            history: History::default(),
             readiness: Readiness::default(),
         }
     }

@@ -58,7 +58,7 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    fn of(office: &Office) -> Sums {
+    pub fn of(office: &Office) -> Sums {
         let sum = |value: fn(&crate::engine::Counters) -> u64| office.sum(value);
         Sums {
             packets_to_peers: sum(|c| c.to_peers.packets()),

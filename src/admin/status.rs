@@ -65,10 +65,11 @@ struct Rates {
     inside_bytes_per_second: u64,
 }
 
-#[derive(Serialize)]
-struct Rate {
-    packets_per_second: u64,
-    bytes_per_second: u64,
+/// What passes a second.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Rate {
+    pub packets_per_second: u64,
+    pub bytes_per_second: u64,
 }
 
 /// GET /v1/status

@@ -1,7 +1,9 @@
 //! Who may ask for what, by which door.
 
 use crate::rig::{OPERATOR, READER, bearer, start, start_with};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
 
 #[test]
 fn over_the_network_nothing_goes_without_a_token_but_health() {
@@ -15,7 +17,7 @@ fn over_the_network_nothing_goes_without_a_token_but_health() {
     assert_eq!(ask("GET", "/readyz", &[]), 200);
     let wrong = bearer("d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmc");
     for (method, path) in hairpin::admin::routes() {
-        if path.starts_with("/v1/turn/") || ["/livez", "/readyz"].contains(&path) {
+        if !path.starts_with("/v1/") && path != "/metrics" || path.starts_with("/v1/turn/") {
             continue;
         }
         let path = path
@@ -74,6 +76,36 @@ fn a_foreign_page_cannot_order_anything() {
     );
     assert_eq!(preflight.status, 405);
     assert_eq!(preflight.header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn a_page_of_another_name_does_not_get_in_by_a_forwarded_socket() {
+    let running = start();
+    let ask = |host: &str| {
+        let mut stream = UnixStream::connect(&running.socket).unwrap();
+        let head = format!("GET /v1/status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    for host in [
+        "localhost",
+        "localhost:9642",
+        "hairpin",
+        "127.0.0.1",
+        "127.0.0.1:9642",
+        "[::1]:9642",
+    ] {
+        assert_eq!(ask(host), "200", "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:9642",
+        "127.0.0.1.evil.example",
+    ] {
+        assert_eq!(ask(host), "403", "{host}");
+    }
 }
 
 #[test]

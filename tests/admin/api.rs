@@ -37,11 +37,16 @@ fn every_operation_answers_as_it_is_described() {
         answer
     };
     for path in [
+        "/",
+        "/page.js",
+        "/charts.js",
+        "/style.css",
         "/livez",
         "/readyz",
         "/metrics",
         "/v1/openapi.json",
         "/v1/status",
+        "/v1/history",
         "/v1/settings",
         "/v1/limits",
         "/v1/log",
@@ -116,6 +121,7 @@ fn mistakes_are_answered_in_words() {
         ("GET", "/v1/sessions/0123456789abcdef", "", 404),
         ("GET", "/v1/sessions/+123456789abcdef", "", 404),
         ("DELETE", "/v1/sessions", "", 400),
+        ("GET", "/v1/history?after=now", "", 400),
         ("GET", "/v1/peers", "", 400),
         ("GET", "/v1/peers?peer=example.org", "", 400),
         ("GET", "/v1/refusals?address=x", "", 400),

@@ -18,6 +18,7 @@ mod credentials;
 mod ctl;
 mod health;
 mod orders;
+mod page;
 mod refusals;
 mod rig;
 mod schema;
