@@ -8,17 +8,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 /// How many records are written at once.
-const AT_ONCE: usize = 500;
+pub(super) const AT_ONCE: usize = 500;
 
 /// How long is waited after a failure, twice as long each time, up to the longest.
 pub(super) const SHORTEST_REST: Duration = Duration::from_secs(1);
@@ -30,6 +30,11 @@ pub(super) struct Queue {
     lines: Mutex<VecDeque<Arc<str>>>,
     more: Notify,
     losses: Arc<Losses>,
+    /// Records that were taken are on their way.
+    is_busy: AtomicBool,
+    /// The program ends: nothing is gathered any more.
+    is_last: AtomicBool,
+    hurry: Notify,
 }
 
 impl Queue {
@@ -39,7 +44,40 @@ impl Queue {
             lines: Mutex::default(),
             more: Notify::new(),
             losses,
+            is_busy: AtomicBool::new(false),
+            is_last: AtomicBool::new(false),
+            hurry: Notify::new(),
         }
+    }
+
+    /// Lets whoever takes records rest no longer than need be from now on.
+    pub fn hurry(&self) {
+        self.is_last.store(true, Ordering::Relaxed);
+        self.hurry.notify_one();
+    }
+
+    /// Whether all records have arrived.
+    pub fn is_idle(&self) -> bool {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.is_empty() && !self.is_busy.load(Ordering::Relaxed)
+    }
+
+    /// Waits for more to send together, unless there is no time for that.
+    pub async fn gather(&self, time: Duration) {
+        if !self.is_last.load(Ordering::Relaxed) {
+            let _ = timeout(time, self.hurry.notified()).await;
+        }
+    }
+
+    /// Puts a record behind the others if there is room to spare: one that the next will say more of.
+    pub fn push_if_room(&self, line: Arc<str>) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() >= self.capacity / 2 {
+            self.losses.overflowed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        lines.push_back(line);
+        self.more.notify_one();
     }
 
     pub fn losses(&self) -> Arc<Losses> {
@@ -58,11 +96,13 @@ impl Queue {
 
     /// The oldest records, at least one; waits for it.
     pub async fn take(&self) -> Vec<Arc<str>> {
+        self.is_busy.store(false, Ordering::Relaxed);
         loop {
             let more = self.more.notified();
             {
                 let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
                 if !lines.is_empty() {
+                    self.is_busy.store(true, Ordering::Relaxed);
                     let count = lines.len().min(AT_ONCE);
                     return lines.drain(..count).collect();
                 }

@@ -22,8 +22,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, interval_at};
+use tokio::task::yield_now;
+use tokio::time::{Instant, interval_at, sleep};
 use webhook::Webhook;
+
+/// How often is looked whether the last records have arrived.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How many entries are taken from the workers at once.
 const BATCH: usize = 256;
@@ -153,6 +157,12 @@ impl Accounting {
         Ok(Some((accounting, ledger, losses)))
     }
 
+    /// A handle by which the end of the program waits for the last records.
+    #[must_use]
+    pub fn last_records(&self) -> LastRecords {
+        LastRecords(self.queues.clone())
+    }
+
     /// Tells of allocations for as long as it is polled.
     pub async fn run(mut self, control: &Control) {
         let file = self.file.take();
@@ -197,21 +207,25 @@ impl Accounting {
                     }
                     for entry in batch.drain(..) {
                         let record = of_entry(entry);
-                        self.put(record);
+                        self.put(record, Queue::push);
                     }
                 }
                 _ = interim.tick() => {
                     let now = control.clock().now().instant;
-                    for session in control.sessions().await {
+                    for (place, session) in control.sessions().await.iter().enumerate() {
                         let duration = now.since(session.created);
-                        self.put(of_session(&session, duration));
+                        self.put(of_session(session, duration), Queue::push_if_room);
+                        if place % BATCH == BATCH - 1 {
+                            // Destinations take some off meanwhile.
+                            yield_now().await;
+                        }
                     }
                 }
             }
         }
     }
 
-    fn put(&mut self, mut record: Record) {
+    fn put(&mut self, mut record: Record, put: fn(&Queue, Arc<str>)) {
         self.numbered += 1;
         record.number = self.numbered;
         record.instance = self.instance.clone();
@@ -221,7 +235,26 @@ impl Accounting {
         };
         let line: Arc<str> = line.into();
         for queue in &self.queues {
-            queue.push(line.clone());
+            put(queue, line.clone());
+        }
+    }
+}
+
+/// The way of the last records to where they go.
+pub struct LastRecords(Vec<Arc<Queue>>);
+
+impl LastRecords {
+    /// Waits until all have arrived; what takes records off has to be polled beside.
+    pub async fn arrived(&self) {
+        for queue in &self.0 {
+            queue.hurry();
+        }
+        loop {
+            // Longer than it takes to make records of what the workers noted last.
+            sleep(LOOK).await;
+            if self.0.iter().all(|queue| queue.is_idle()) {
+                return;
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 //! and later; any other answer loses it. Main type: [`Webhook`].
 
 use super::Losses;
-use super::destination::{LONGEST_REST, Queue, SHORTEST_REST};
+use super::destination::{AT_ONCE, LONGEST_REST, Queue, SHORTEST_REST};
 use crate::auth::Secret;
 use crate::config;
 use crate::net::authorities;
@@ -97,7 +97,9 @@ impl Webhook {
             match answered.unwrap_or_else(|_| Err(Failure::Later("no answer in time".to_owned()))) {
                 Ok(()) => {
                     rest = SHORTEST_REST;
-                    sleep(GATHERING).await;
+                    if records.len() < AT_ONCE {
+                        queue.gather(GATHERING).await;
+                    }
                 }
                 Err(Failure::Never(status)) => {
                     warn!(%status, records = records.len(), "the accounting webhook does not want these records");

@@ -219,10 +219,23 @@ pub(super) async fn revoke(
     let is_theirs = part
         .split_once(':')
         .is_some_and(|(name, _)| name == key.name);
-    if !is_theirs {
+    // An expiry that this key could have given; so these names are forgotten when they are over.
+    let latest = unix_now().saturating_add(key.max_ttl.as_secs());
+    let is_credible = username
+        .split_once(':')
+        .and_then(|(expiry, _)| expiry.parse::<u64>().ok())
+        .is_some_and(|expiry| expiry <= latest);
+    if !is_theirs || !is_credible {
         return Refusal::missing("this key has made no such user name").into_response();
     }
-    match revoke_user(&office, &username).await {
+    // It may hang up: what was begun is brought to its end.
+    let work = {
+        let (office, username) = (office.clone(), username.clone());
+        tokio::spawn(async move { revoke_user(&office, &username).await })
+    };
+    let done = work.await;
+    let failed = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed");
+    match done.unwrap_or(Err(failed)) {
         Ok(ended) => {
             info!(key = key.name, user = ?username, ended, "an application revoked a user");
             StatusCode::NO_CONTENT.into_response()

@@ -57,12 +57,18 @@ pub(super) async fn guard(
         let why = "what changes something needs the header `X-Hairpin: 1`, or a token";
         return Refusal::new(StatusCode::FORBIDDEN, why).into_response();
     }
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let answer = next.run(request).await;
-    if is_change {
-        info!(by, %method, path, status = answer.status().as_u16(), "an operator's order");
+    if !is_change {
+        return next.run(request).await;
     }
-    answer
+    let (method, path) = (request.method().clone(), request.uri().to_string());
+    // Whoever asked may hang up: what was begun is brought to its end, and told.
+    let work = tokio::spawn(async move {
+        let answer = next.run(request).await;
+        info!(by, %method, path, status = answer.status().as_u16(), "an operator's order");
+        answer
+    });
+    let answer = work.await;
+    answer.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// Who asks, if they may.

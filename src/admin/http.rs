@@ -29,8 +29,16 @@ use tracing::{debug, warn};
 /// How many connections one door has at a time; the next ones wait in the system's queue.
 const CONNECTIONS: usize = 64;
 
-/// How long a TLS handshake may take, and the head of a request, from the end of the answer before it.
+/// How long a TLS handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the head of a request may take, from when the answer before it was handed to the system, or lies ready for
+/// a slow reader.
+const HEAD: Duration = Duration::from_secs(30);
+
+/// How long a connection lives; what is under way then has the time of a request more. Somebody who does not read what it
+/// asked for would have the place for ever.
+const LIFE: Duration = Duration::from_secs(120);
 
 /// How long a request may take, body and all. Workers that are stuck are waited for no longer than half of this.
 const REQUEST: Duration = Duration::from_secs(15);
@@ -169,12 +177,22 @@ where
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(HEAD)
         .max_headers(HEAD_LINES)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = tokio::time::sleep(LIFE) => {
+            served.as_mut().graceful_shutdown();
+            match timeout(REQUEST, served).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
         debug!(%error, "a connection of an operator failed");
     }
 }

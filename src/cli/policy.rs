@@ -47,7 +47,7 @@ pub(super) fn main(args: &PolicyArgs) -> Result<ExitCode, Failure> {
     };
     let relays = addresses::relays(&settings.relay)
         .map_err(|error| Failure::new(format!("relay addresses: {error}")))?;
-    let filter = assembly::filter(&settings, &relays);
+    let filter = assembly::filter(&settings, &relays)?;
     let tcp = &settings.tcp_relay;
     let denied_ports = tcp.enabled.then_some(tcp.denied_ports.as_slice());
     let mut decisions = decide(&filter, denied_ports, args.peer);

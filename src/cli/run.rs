@@ -29,7 +29,7 @@ use tracing::{error, info, warn};
 const TRIAL_LIFETIME: u64 = 24 * 3600;
 
 /// How long the end of the program waits for the last records of accounting.
-const LAST_RECORDS: Duration = Duration::from_millis(500);
+const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 /// How often is looked whether all workers still run.
 const WATCH: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let tls = assembly::tls(&settings)?;
         let dtls = assembly::dtls(&settings)?;
         let net = assembly::net_settings(&settings, tls.clone(), dtls.clone());
-        let bound = Server::bind(net, &shared, handed).map_err(fatal)?;
+        let mut bound = Server::bind(net, &shared, handed).map_err(fatal)?;
         // What is read from the system is read before it is closed.
         let surroundings = Surroundings {
             listener_receive: bound.receive_buffer(),
@@ -99,6 +99,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         // No thread was started before, the log's included: what is given up is given up by each thread for itself.
         let log = telemetry::log::start(&settings.log).map_err(fatal)?;
         telemetry::panics::tell_the_log();
+        bound.note_in(ledger.clone());
         let mut server = bound.start(&shared, clock).map_err(fatal)?;
         let metrics = Metrics::new(Sources {
             workers: server.counters().to_vec(),
@@ -106,10 +107,9 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             clock,
             watched: server.take_watched(),
             process,
-            ledger: ledger.clone(),
+            ledger,
             losses,
         });
-        server.control().note_in(ledger);
 
         let service = Arc::new(Service::new(Parts {
             control: server.control(),
@@ -170,7 +170,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             }
         };
         let control = server.control();
-        let is_accounting = accounting.is_some();
+        let last_records = accounting.as_ref().map(Accounting::last_records);
         let account = async {
             match accounting {
                 Some(accounting) => accounting.run(&control).await,
@@ -197,9 +197,13 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         if let Err(reason) = &stopped {
             error!(%reason, "a worker failed");
         }
-        if is_accounting {
+        if let Some(last_records) = last_records {
             // The ends of the last sessions are still to be told.
-            let _ = tokio::time::timeout(LAST_RECORDS, account).await;
+            tokio::select! {
+                () = &mut account => {}
+                () = last_records.arrived() => {}
+                () = tokio::time::sleep(LAST_RECORDS) => warn!("the last records of accounting have not arrived"),
+            }
         }
         outcome.and(stopped.map_err(fatal))
     })

@@ -21,7 +21,7 @@ use super::counters::AuthFailureReason;
 use super::letters::{About, Ask, Content};
 use super::outcome::{AllocationId, Arrived, Message, Moved, RelayId, WorkerId};
 use super::relays::Owner;
-use super::requests::RefreshWish;
+use super::requests::{RefreshWish, scope_of};
 use super::timers::Slot;
 use super::{ClientPath, CloseReason, Engine, Event, FiveTuple, Instant, Now, Outcome};
 use crate::auth::{MobilityTicket, SealedTicket, TicketKey};
@@ -415,12 +415,29 @@ impl Engine {
             let pool = &self.shared.relays;
             pool.publish(relay.address, RelayProtocol::Udp, owner);
         }
+        // Rules that changed on the way have not judged it yet. It has no routes, and TCP allocations do not move.
+        let rules = self.shared.rules.clone();
+        allocation.judge_again(
+            |ip| scope_of(rules.filter.judge_address(ip)),
+            |peer| scope_of(rules.filter.judge(peer)),
+            |_| {},
+        );
+        let bandwidth = &self.shared.bandwidth;
+        if allocation.meter.is_some() == bandwidth.is_unlimited() {
+            allocation.meter = bandwidth.meter(allocation.lease.user());
+        }
+        let holder = &allocation.holder;
+        let part = holder.user_part.as_deref();
+        let is_revoked = rules.authenticator.is_revoked(&holder.user, part);
         // Whatever ended on the way is found at once.
         allocation.timer = now.instant;
         self.timers.arm(now.instant, slot);
         self.enter_mobile(allocation.id, slot);
         self.allocations.insert(*allocation);
         let frames = self.arrive(now.instant, slot);
+        if is_revoked {
+            self.close(slot, now.instant, CloseReason::Revoked);
+        }
         Arrived { relays, frames }
     }
 

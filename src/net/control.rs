@@ -10,7 +10,6 @@
 use super::NetSettings;
 use super::clock::Clock;
 use super::connection_gate::ConnectionGate;
-use super::ledger::Ledger;
 use super::refusals::Refusal;
 use crate::engine::{
     AllocationId, Details, Engine, Now, RelayAddress, RelayPool, Rules, Summary, WorkerId,
@@ -20,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// How many places of a worker's table one order looks at: some 100 us.
 const PAGE: usize = 512;
@@ -140,19 +139,18 @@ impl Control {
         }
     }
 
-    /// Lets workers note allocations there from now on.
-    pub fn note_in(&self, ledger: Option<Ledger>) {
-        let settings = NetSettings::clone(&self.settings());
-        self.set_settings(NetSettings { ledger, ..settings });
-    }
-
     /// The allocations there are, in no particular order. One that is opened or moved meanwhile may be missing.
     pub async fn sessions(&self) -> Vec<Summary> {
+        let deadline = Instant::now() + PATIENCE;
         let mut all = Vec::new();
         for desk in self.desks.iter() {
             let mut place = Some(0);
             while let Some(from) = place {
-                let page = ask(desk, move |_, engine| engine.sessions_from(from, PAGE)).await;
+                let page = order(desk, move |_, engine| engine.sessions_from(from, PAGE));
+                let page = match page {
+                    Some(page) => timeout_at(deadline, page).await.ok().and_then(Result::ok),
+                    None => None,
+                };
                 let page = page.unwrap_or_default();
                 all.extend(page.sessions);
                 place = page.next;
@@ -192,9 +190,10 @@ impl Control {
                 asked.push(answered);
             }
         }
+        let deadline = Instant::now() + PATIENCE;
         let mut all = Vec::new();
         for answer in asked {
-            if let Ok(Ok(refusals)) = timeout(PATIENCE, answer).await {
+            if let Ok(Ok(refusals)) = timeout_at(deadline, answer).await {
                 all.extend(refusals);
             }
         }
@@ -209,7 +208,7 @@ impl Control {
             .iter()
             .map(|desk| order(desk, |_, _| ()))
             .collect();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         let mut silent = Vec::new();
         for (number, answer) in asked.into_iter().enumerate() {
             let is_alive = match answer {
@@ -234,22 +233,16 @@ impl Control {
             .iter()
             .filter_map(|desk| order(desk, each()))
             .collect();
+        // One deadline for all, so that several that are stuck are waited for as long as one.
+        let deadline = Instant::now() + PATIENCE;
         let mut answers = Vec::new();
         for answer in asked {
-            if let Ok(Ok(answer)) = timeout(PATIENCE, answer).await {
+            if let Ok(Ok(answer)) = timeout_at(deadline, answer).await {
                 answers.push(answer);
             }
         }
         answers
     }
-}
-
-/// Asks one worker.
-async fn ask<T: Send + 'static>(
-    desk: &Desk,
-    what: impl FnOnce(Now, &mut Engine) -> T + Send + 'static,
-) -> Option<T> {
-    timeout(PATIENCE, order(desk, what)?).await.ok()?.ok()
 }
 
 /// Leaves an order, and where its answer will be.

@@ -79,6 +79,9 @@ impl Life {
                 Err(error) if started.is_some() => return Err(error),
                 Err(error) => {
                     self.failed(&error, &mut rest);
+                    if *self.stop.borrow() {
+                        return Ok(());
+                    }
                     continue;
                 }
             };

@@ -417,6 +417,11 @@ impl Bound {
         self.receive_buffer
     }
 
+    /// Lets workers note allocations there.
+    pub fn note_in(&mut self, ledger: Option<Ledger>) {
+        Arc::make_mut(&mut self.settings).ledger = ledger;
+    }
+
     /// Starts the workers.
     ///
     /// # Errors

@@ -78,7 +78,13 @@ pub(super) async fn serve(
             tokio::select! {
                 biased;
                 turn = turn => turn,
-                () = leave.notified() => break,
+                () = leave.notified() => {
+                    if !worker.borrow().has_allocation(&client) {
+                        break;
+                    }
+                    connection.now_proved();
+                    continue;
+                }
             }
         };
         match turn {
@@ -89,6 +95,10 @@ pub(super) async fn serve(
                 let now = Instant::now();
                 connection.paused_until.take_if(|until| *until <= now);
                 let is_used = worker.borrow().has_allocation(&client);
+                if is_used {
+                    // It may have come by letter, behind the last frame (RFC 8016).
+                    connection.now_proved();
+                }
                 if connection.patience.is_over(now, is_used) {
                     break;
                 }
@@ -265,8 +275,7 @@ impl Connection<'_> {
         // Nobody has an allocation or binds a connection without a credential.
         if !self.patience.is_proved && (self.bound.is_some() || worker.has_allocation(&self.client))
         {
-            self.place.prove();
-            self.patience.is_proved = true;
+            self.now_proved();
         }
         let is_too_long = needed > MAX_FRAME
             || needed > MAX_UNPROVED_FRAME && !worker.has_allocation(&self.client);
@@ -278,6 +287,14 @@ impl Connection<'_> {
             self.input = Vec::new();
         }
         Ok(())
+    }
+
+    /// Its client has proved a credential.
+    fn now_proved(&mut self) {
+        if !self.patience.is_proved {
+            self.place.prove();
+            self.patience.is_proved = true;
+        }
     }
 
     /// Counts a frame, and says whether it is one too many without a credential.

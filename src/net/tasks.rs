@@ -220,10 +220,11 @@ async fn serve_readable(watched: AsyncFd<OwnedFd>, mut serve: impl FnMut() -> Le
 async fn serve_inbox(worker: Shared) {
     let wake = worker.borrow().inbox_wake();
     loop {
-        wake.notified().await;
+        // First, since a life before this one may have left letters.
         while worker.borrow_mut().serve_inbox() {
             yield_now().await;
         }
+        wake.notified().await;
     }
 }
 

@@ -21,6 +21,9 @@ use std::time::Duration;
 /// How long a user counts as active, in milliseconds.
 const WINDOW: u64 = 1000;
 
+/// How much of a stream is counted at once, at most.
+const LONGEST_READ: u64 = 128 << 10;
+
 /// Bytes a second each way; 0 means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BandwidthLimits {
@@ -316,8 +319,17 @@ impl Meter {
     pub fn pause(&self, now: u64, way: Direction) -> Duration {
         let limits = self.server.limits.get();
         let wait = |bucket: &Bucket, rate: u64| {
-            let over = bucket.level(now, rate).checked_sub(self.server.burst(rate));
-            match over {
+            let burst = self.server.burst(rate);
+            let mut level = bucket.level(now, rate);
+            // What was counted under a higher limit, before that was lowered, is forgiven; a stream's last read is not.
+            let most = burst
+                .saturating_mul(2)
+                .max(burst.saturating_add(LONGEST_READ));
+            if rate > 0 && level > most {
+                bucket.update(now, rate, |level| level.min(most));
+                level = most;
+            }
+            match level.checked_sub(burst) {
                 Some(over) if rate > 0 => Duration::from_millis(over * 1000 / rate + 1),
                 _ => Duration::ZERO,
             }

@@ -89,7 +89,7 @@ pub fn rules(
         draining: false,
         redirect: redirect(settings, relays)?,
         classic_binding: settings.stun.classic,
-        filter: filter(settings, relays),
+        filter: filter(settings, relays)?,
         default_lifetime: seconds(settings.allocation.default_lifetime),
         max_lifetime: seconds(settings.allocation.max_lifetime),
         max_permissions: settings.limits.permissions_per_allocation as usize,
@@ -244,9 +244,16 @@ fn discovery(settings: &Settings, relays: &[RelayAddress]) -> engine::Discovery 
 }
 
 /// Which peers may be relayed to, by the settings.
-pub fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
+///
+/// # Errors
+/// Where the system does not say what its own addresses are, which nobody is to reach.
+pub fn filter(settings: &Settings, relays: &[RelayAddress]) -> Result<PeerFilter, CannotServe> {
     let peers = &settings.peers;
-    let mut own_addresses = addresses::own().unwrap_or_default();
+    let mut own_addresses = addresses::own().map_err(|error| {
+        CannotServe::new(format!(
+            "the addresses of this machine cannot be read: {error}"
+        ))
+    })?;
     own_addresses.extend(relays.iter().filter_map(|relay| relay.external));
     let sites = settings.discovery.iter();
     own_addresses.extend(sites.flat_map(|site| addresses::discovery(site, relays)));
@@ -273,7 +280,7 @@ pub fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
         }
     }
     let ports = settings.relay.ports;
-    PeerFilter::new(PeerRules {
+    Ok(PeerFilter::new(PeerRules {
         allow: peers.allow.clone(),
         deny: peers.deny.clone(),
         nat64_prefixes: peers.nat64_prefixes.clone(),
@@ -284,7 +291,7 @@ pub fn filter(settings: &Settings, relays: &[RelayAddress]) -> PeerFilter {
             .flat_map(|relay| [relay.address, relay.public()])
             .collect(),
         relay_ports: ports.first()..=ports.last(),
-    })
+    }))
 }
 
 /// What TLS clients are shown, those over HTTP included, if there are any to be shown something.

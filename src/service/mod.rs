@@ -198,7 +198,13 @@ impl Service {
             tracing::warn!(%error, "new allocations are not refused meanwhile");
         }
         let quotas = &self.shared.quotas;
-        while quotas.in_use() > 0 && Instant::now() < deadline {
+        loop {
+            // Ports that are held for a second allocation count like one, and none will come for them.
+            let now = self.control.clock().now().instant;
+            self.shared.relays.end_reservations(now);
+            if quotas.in_use() == 0 || Instant::now() >= deadline {
+                break;
+            }
             sleep(LOOK).await;
         }
         quotas.in_use()

@@ -51,12 +51,19 @@ impl Service {
     pub async fn revoke(&self, user: &str) -> Result<(), CannotServe> {
         let _one = self.changes.lock().await;
         let former = self.revocations();
+        if former.contains_key(user) {
+            return Ok(());
+        }
         let longest = self.settings().allocation.max_lifetime.as_secs();
         {
             let mut revoked = self.revoked.lock();
             // A session outlives its credential until its next Refresh.
             let is_over = |end: u64| end.saturating_add(longest) < now();
-            revoked.retain(|user, _| !expiry(user).is_some_and(is_over));
+            revoked.retain(|user, since| {
+                // A number that was past when it was revoked is a user's name and no expiry.
+                let end = expiry(user).filter(|end| end.saturating_add(longest) >= *since);
+                !end.is_some_and(is_over)
+            });
             if revoked.len() >= MOST && !revoked.contains_key(user) {
                 return Err(CannotServe::new(format!(
                     "{MOST} users are revoked here, and more are not remembered: add them to `revoked` under [auth], \

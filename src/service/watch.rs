@@ -43,8 +43,15 @@ impl Service {
             let names = |list: &[(PathBuf, Stamp)]| -> Vec<PathBuf> {
                 list.iter().map(|(file, _)| file.clone()).collect()
             };
-            if is_first || names(&known) != names(&seen) {
+            if is_first {
                 known = seen;
+            } else if names(&known) != names(&seen) {
+                // What else is different is found at the next two looks.
+                let old = |file: &PathBuf| known.iter().find(|(other, _)| other == file);
+                known = seen
+                    .iter()
+                    .map(|new| old(&new.0).unwrap_or(new).clone())
+                    .collect();
                 pending = None;
             } else if seen == known {
                 pending = None;

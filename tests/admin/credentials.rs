@@ -132,6 +132,9 @@ fn a_revoked_credential_ends_and_no_key_revokes_anothers() {
     };
     assert_eq!(revoke("other", OTHER_KEY, &first.user), 404);
     assert_eq!(revoke("web", KEY, "user"), 404);
+    // Not minted by anybody, as far ahead as these are.
+    assert_eq!(revoke("web", KEY, "9999999999999:web:one"), 404);
+    assert_eq!(revoke("web", KEY, "web:one"), 404);
     assert_eq!(first.refresh(600).code, None);
     assert_eq!(revoke("web", KEY, &first.user), 204);
     assert_eq!(first.refresh(600).code, Some(401));

@@ -2,8 +2,12 @@
 
 use crate::client::Client;
 use crate::rig::{SECRET, start, start_with};
+use crate::server::eventually;
 use hairpin::auth::mint_ephemeral;
 use hairpin::wire::attribute::Family;
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 
 #[test]
 fn a_drained_server_takes_new_sessions_again_when_told() {
@@ -99,4 +103,35 @@ fn an_operator_mints_credentials_that_work() {
             .set("credentials", "address = \"\"")
     });
     assert_eq!(without.ask("POST", "/v1/credentials", "").status, 409);
+}
+
+#[test]
+fn a_user_whose_name_is_a_number_stays_revoked_when_others_are() {
+    let running = start();
+    for user in ["42", "7:room", "mallory"] {
+        let body = format!("{{\"user\":\"{user}\"}}");
+        assert_eq!(running.ask("POST", "/v1/revocations", &body).status, 201);
+    }
+    let revoked = running.get("/v1/revocations");
+    assert_eq!(revoked["revocations"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn an_order_is_carried_out_and_told_although_whoever_gave_it_hangs_up() {
+    let running = start();
+    for draining in [true, false, true, false] {
+        let body = format!("{{\"draining\":{draining}}}");
+        let mut stream = UnixStream::connect(&running.socket).unwrap();
+        let head = format!(
+            "POST /v1/drain HTTP/1.1\r\nHost: localhost\r\nX-Hairpin: 1\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Both).unwrap();
+        eventually("what was ordered", || {
+            (running.get("/v1/status")["draining"] == draining).then_some(())
+        });
+    }
+    running.server.wait_for_events("an operator's order", 4);
+    Client::udp(running.server.address()).allocate();
 }

@@ -61,7 +61,7 @@ fn of_everywhere(number: u64) -> SocketAddr {
 #[test]
 fn x_sec_11_a_flood_in_the_name_of_one_network_sends_it_no_more_bytes_than_came() {
     for ask in [allocate(), binding()] {
-        for per_second in [10, 100, 700, 10_000] {
+        for per_second in [100, 700, 10_000] {
             let mut world = World::new();
             for _ in 0..if per_second > 100 { 1 } else { 3 } {
                 let (bytes_in, bytes_out) = flood(&mut world, per_second, &ask, of_one_network);

@@ -82,6 +82,12 @@ fn keys(
             origins,
         } = element.into_inner();
         let name = check_name("key", name, &span, problems);
+        if let Some((span, name)) = &name
+            && name.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            let message = "the name of a key is no number: user names begin with one";
+            problems.add(Problem::new(span.clone(), message));
+        }
         let token = check_token("key", token, &span, sources, problems);
         let range = MINUTE..=LONGEST_TTL;
         let place = ttl.as_ref().map(Spanned::span);
