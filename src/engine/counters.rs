@@ -2,10 +2,10 @@
 //!
 //! Nothing a client can choose becomes a label, so the memory of all counters is fixed when the program is compiled.
 
+use super::histogram::{Histogram, Lifetimes, SetUps};
 use super::path::Transport;
 use crate::wire::{ErrorCode, Method};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// A number only one thread adds to, so that adding is a plain load and store.
 #[derive(Debug, Default)]
@@ -324,68 +324,6 @@ impl ByTransport {
     }
 }
 
-/// How many bounds the buckets of a [`Histogram`] have.
-pub const BOUNDS: usize = 10;
-
-/// The upper bounds of the buckets for how long allocations lived.
-pub const LIFETIMES: [Duration; BOUNDS] = [
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(30),
-    Duration::from_secs(60),
-    Duration::from_secs(300),
-    Duration::from_secs(900),
-    Duration::from_secs(1800),
-    Duration::from_secs(3600),
-    Duration::from_secs(4 * 3600),
-    Duration::from_secs(24 * 3600),
-];
-
-/// Those for how long allocations took to be made.
-pub const SET_UPS: [Duration; BOUNDS] = [
-    Duration::from_micros(25),
-    Duration::from_micros(50),
-    Duration::from_micros(100),
-    Duration::from_micros(250),
-    Duration::from_micros(500),
-    Duration::from_millis(1),
-    Duration::from_millis(5),
-    Duration::from_millis(25),
-    Duration::from_millis(100),
-    Duration::from_secs(1),
-];
-
-/// Durations by size. Who reads it knows the bounds.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    /// One for each bound, and what is above the last.
-    buckets: [Counter; BOUNDS + 1],
-    micros: Counter,
-}
-
-impl Histogram {
-    /// Counts a duration. Only the owning worker may call this.
-    pub fn record(&self, bounds: &[Duration; BOUNDS], value: Duration) {
-        let place = bounds.partition_point(|bound| *bound < value);
-        if let Some(bucket) = self.buckets.get(place) {
-            bucket.add(1);
-        }
-        self.micros
-            .add(u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
-    }
-
-    /// How many fell into each bucket, not counting those below it.
-    pub fn counts(&self) -> impl Iterator<Item = u64> + '_ {
-        self.buckets.iter().map(Counter::get)
-    }
-
-    /// The sum of all, in microseconds.
-    #[must_use]
-    pub fn micros(&self) -> u64 {
-        self.micros.get()
-    }
-}
-
 /// Stream connections of one kind.
 #[derive(Debug, Default)]
 pub struct Connections {
@@ -427,10 +365,10 @@ pub struct Counters {
     pub allocations_closed: Counter,
     /// The thread that writes them, by the system's number; 0 before it runs.
     pub thread: Counter,
-    /// How long allocations lived, by [`LIFETIMES`].
-    pub lifetimes: Histogram,
-    /// How long it took to make them once their user was known, by [`SET_UPS`].
-    pub set_ups: Histogram,
+    /// How long allocations lived.
+    pub lifetimes: Histogram<Lifetimes>,
+    /// How long it took to make them once their user was known.
+    pub set_ups: Histogram<SetUps>,
     /// Relayed from clients to peers, hairpins included.
     pub to_peers: ByTransport,
     /// Relayed from peers to clients, hairpins included.

@@ -29,6 +29,7 @@ pub mod connections;
 pub mod counters;
 mod credential_end;
 mod data;
+pub mod histogram;
 pub mod inspect;
 pub mod letters;
 mod mobility;
@@ -73,7 +74,7 @@ use crate::wire::ChannelRange;
 use crate::wire::attribute::Family;
 use allocation::{Allocation, Relay, RouteChange};
 use connections::Held;
-use counters::{DropReason, LIFETIMES};
+use counters::DropReason;
 use hashbrown::HashTable;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -534,13 +535,13 @@ impl Engine {
         }
         self.counters.allocations_closed.add(1);
         let lived = now.since(allocation.created);
-        self.counters.lifetimes.record(&LIFETIMES, lived);
+        self.counters.lifetimes.record(lived);
         self.events.push_back(Event::Closed(Box::new(Closed {
             id: allocation.id,
             user: allocation.holder.user,
             client: allocation.client,
             relayed: allocation.relays.addresses(),
-            duration: now.since(allocation.created),
+            duration: lived,
             usage: allocation.usage,
             reason,
         })));

@@ -3,21 +3,17 @@
 //! Counters live in the workers and are read when a scrape comes, so that graphs move while sessions live and no worker
 //! waits for a scrape. No label is one a client can choose: the number of series is fixed.
 
+use super::families::Families;
 use super::process::{Process, thread_cpu};
 use crate::accounting::Losses;
-use crate::engine::counters::{
-    BOUNDS, ByTransport, Counters, DtlsHandshake, Histogram, LIFETIMES, SET_UPS,
-};
+use crate::engine::counters::{ByTransport, Counters, DtlsHandshake};
 use crate::engine::{Now, RelayPool, Transport};
 use crate::net::Watched;
 use crate::net::clock::Clock;
 use crate::net::ledger::Ledger;
-use prometheus::core::Collector;
-use prometheus::proto::{self, Bucket, MetricFamily};
-use prometheus::{CounterVec, Encoder, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
+use prometheus::{Encoder, TextEncoder};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// Renders what the server counts in the text format of Prometheus. Clones read the same.
 #[derive(Clone)]
@@ -77,15 +73,13 @@ impl Metrics {
     /// # Errors
     /// When a metric cannot be written as text.
     pub fn render(&self, facts: &Facts) -> Result<String, prometheus::Error> {
-        let mut families = Families(Vec::new());
+        let mut families = Families::default();
         self.0.resources(self.0.from.clock.now(), &mut families);
         self.0.control(&mut families);
         self.0.traffic(&mut families);
         self.0.process(&mut families);
         facts.collect(&mut families);
-        let mut families = families.0;
-        families.retain(|family| !family.get_metric().is_empty());
-        families.sort_by(|one, other| one.name().cmp(other.name()));
+        let families = families.sorted();
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
@@ -126,103 +120,6 @@ impl Facts {
             [],
             [([], self.failed_reloads)],
         );
-    }
-}
-
-/// Collects families one after the other.
-struct Families(Vec<MetricFamily>);
-
-impl Families {
-    /// A counter, with one value for each combination of labels.
-    fn counters<'a, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: [&str; N],
-        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
-    ) {
-        let Ok(family) = IntCounterVec::new(Opts::new(name, help), &labels) else {
-            return;
-        };
-        for (labels, value) in values {
-            family.with_label_values(&labels).inc_by(value);
-        }
-        self.0.extend(family.collect());
-    }
-
-    /// A counter of time, in seconds.
-    fn seconds<'a, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: [&str; N],
-        values: impl IntoIterator<Item = ([&'a str; N], Duration)>,
-    ) {
-        let Ok(family) = CounterVec::new(Opts::new(name, help), &labels) else {
-            return;
-        };
-        for (labels, value) in values {
-            family
-                .with_label_values(&labels)
-                .inc_by(value.as_secs_f64());
-        }
-        self.0.extend(family.collect());
-    }
-
-    /// A histogram of durations, in seconds.
-    fn histogram<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        bounds: &[Duration; BOUNDS],
-        workers: impl Iterator<Item = &'a Histogram>,
-    ) {
-        let mut counts = [0; BOUNDS + 1];
-        let mut micros: u64 = 0;
-        for histogram in workers {
-            for (sum, count) in counts.iter_mut().zip(histogram.counts()) {
-                *sum += count;
-            }
-            micros = micros.saturating_add(histogram.micros());
-        }
-        let mut below = 0;
-        let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
-            below += count;
-            let mut bucket = Bucket::default();
-            bucket.set_cumulative_count(below);
-            bucket.set_upper_bound(bound.as_secs_f64());
-            bucket
-        });
-        let mut histogram = proto::Histogram::default();
-        histogram.set_bucket(buckets.collect());
-        histogram.set_sample_count(counts.iter().sum());
-        histogram.set_sample_sum(micros as f64 / 1e6);
-        let mut metric = proto::Metric::default();
-        metric.set_histogram(histogram);
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(proto::MetricType::HISTOGRAM);
-        family.set_metric(vec![metric]);
-        self.0.push(family);
-    }
-
-    /// A gauge, likewise.
-    fn gauges<'a, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: [&str; N],
-        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
-    ) {
-        let Ok(family) = IntGaugeVec::new(Opts::new(name, help), &labels) else {
-            return;
-        };
-        for (labels, value) in values {
-            let value = i64::try_from(value).unwrap_or(i64::MAX);
-            family.with_label_values(&labels).set(value);
-        }
-        self.0.extend(family.collect());
     }
 }
 
@@ -430,13 +327,11 @@ impl Source {
         families.histogram(
             "hairpin_allocation_lifetime_seconds",
             "How long allocations lived that have ended",
-            &LIFETIMES,
             self.from.workers.iter().map(|worker| &worker.lifetimes),
         );
         families.histogram(
             "hairpin_allocation_setup_seconds",
             "How long allocations took to be made, or to fail for want of a port, once their user was known",
-            &SET_UPS,
             self.from.workers.iter().map(|worker| &worker.set_ups),
         );
         families.gauges(

@@ -3,6 +3,7 @@
 //! Counting itself is the engine's and the workers' work; here their counters are summed when somebody asks.
 //! Main items: [`log::start`], [`panics::tell_the_log`], [`Metrics`].
 
+mod families;
 pub mod journal;
 pub mod log;
 mod metrics;

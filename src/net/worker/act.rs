@@ -1,7 +1,7 @@
 //! What the engine says is to be done, done: by the outbox, a connection's queue, a DTLS association or another worker.
 
 use super::{Connection, Core, Input};
-use crate::engine::counters::{DropReason, SET_UPS};
+use crate::engine::counters::DropReason;
 use crate::engine::{
     ClientPath, Event, FiveTuple, Link, Now, OpenRelay, Outcome, RelayError, RelayId,
     RelayProtocol, ToClient,
@@ -71,8 +71,7 @@ impl Core {
                 }
             }
             if let Some(began) = began {
-                let set_ups = &self.engine.counters().set_ups;
-                set_ups.record(&SET_UPS, began.elapsed());
+                self.engine.counters().set_ups.record(began.elapsed());
             }
             return;
         }
