@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, reload};
+use tracing_subscriber::{EnvFilter, Layer as _, reload};
 
 /// How many lines may wait to be written: the end of many allocations at once.
 const QUEUE: usize = 8192;
@@ -158,49 +158,22 @@ pub fn start(settings: &Log) -> Result<LogGuard, LogError> {
         .name("log".into())
         .spawn(move || write_all(&queued, &lost, sink))
         .map_err(LogError::Thread)?;
-    let builder = |filter| {
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(queue.clone())
+    let (filter, handle) = reload::Layer::new(filter);
+    let levels = Levels {
+        change: Arc::new(move |filter| handle.reload(filter).is_ok()),
+        current: Arc::new(Mutex::new(settings.level.clone())),
     };
-    let current = Arc::new(Mutex::new(settings.level.clone()));
-    let (done, levels) = match settings.format {
-        LogFormat::Text => {
-            let builder = builder(filter)
-                .with_ansi(io::stderr().is_terminal())
-                .with_filter_reloading();
-            let handle = builder.reload_handle();
-            let levels = Levels {
-                change: Arc::new(move |filter| handle.reload(filter).is_ok()),
-                current,
-            };
-            (builder.try_init(), levels)
-        }
-        LogFormat::Json => {
-            let builder = builder(filter)
-                .json()
-                .flatten_event(true)
-                .with_filter_reloading();
-            let handle = builder.reload_handle();
-            let levels = Levels {
-                change: Arc::new(move |filter| handle.reload(filter).is_ok()),
-                current,
-            };
-            (builder.try_init(), levels)
-        }
+    let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone());
+    let written = match settings.format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Journald => {
-            let (filter, handle) = reload::Layer::new(filter);
-            let levels = Levels {
-                change: Arc::new(move |filter| handle.reload(filter).is_ok()),
-                current,
-            };
             let queue = queue.clone();
-            let entries = Entries(move |entry| queue.put(entry));
-            let subscriber = tracing_subscriber::registry().with(filter).with(entries);
-            (subscriber.try_init().map_err(Into::into), levels)
+            Entries(move |entry| queue.put(entry)).boxed()
         }
     };
-    done.map_err(|_| LogError::Twice)?;
+    let subscriber = tracing_subscriber::registry().with(filter).with(written);
+    subscriber.try_init().map_err(|_| LogError::Twice)?;
     Ok(LogGuard { queue, levels })
 }
 
