@@ -156,13 +156,8 @@ pub(super) async fn ice_servers(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match generate(&office, &key, &headers, &body) {
-        Ok(minted) => json(
-            StatusCode::CREATED,
-            &json!({ "iceServers": minted.servers() }),
-        ),
-        Err(refused) => refused.into_response(),
-    }
+    let minted = generate(&office, &key, &headers, &body);
+    created(minted.map(|minted| minted.servers()))
 }
 
 /// POST /v1/turn/keys/{key}/credentials/generate
@@ -172,8 +167,13 @@ pub(super) async fn one_server(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match generate(&office, &key, &headers, &body) {
-        Ok(minted) => json(StatusCode::CREATED, &json!({ "iceServers": minted.one() })),
+    let minted = generate(&office, &key, &headers, &body);
+    created(minted.map(|minted| minted.one()))
+}
+
+fn created(servers: Result<impl Serialize, Refusal>) -> Response {
+    match servers {
+        Ok(servers) => json(StatusCode::CREATED, &json!({ "iceServers": servers })),
         Err(refused) => refused.into_response(),
     }
 }

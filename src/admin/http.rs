@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
@@ -71,15 +71,8 @@ pub(super) async fn serve_tcp(
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return Err(io::Error::other("no places"));
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                rest(&error).await;
-                continue;
-            }
+        let Some((stream, place)) = next(&places, listener.accept()).await? else {
+            continue;
         };
         let _ = stream.set_nodelay(true);
         let router = router.clone();
@@ -113,15 +106,8 @@ pub(super) async fn serve_unix(
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return Err(io::Error::other("no places"));
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                rest(&error).await;
-                continue;
-            }
+        let Some((stream, place)) = next(&places, listener.accept()).await? else {
+            continue;
         };
         let Some(user) = admitted(&stream, group) else {
             continue;
@@ -134,9 +120,21 @@ pub(super) async fn serve_unix(
     }
 }
 
-async fn rest(error: &io::Error) {
-    warn!(%error, "a connection of an operator could not be accepted");
-    tokio::time::sleep(REST).await;
+/// The next connection, once there is a place for it; `None` where it could not be accepted.
+async fn next<S, A>(
+    places: &Arc<Semaphore>,
+    accept: impl Future<Output = io::Result<(S, A)>>,
+) -> io::Result<Option<(S, OwnedSemaphorePermit)>> {
+    let place = places.clone().acquire_owned().await;
+    let place = place.map_err(io::Error::other)?;
+    match accept.await {
+        Ok((stream, _)) => Ok(Some((stream, place))),
+        Err(error) => {
+            warn!(%error, "a connection of an operator could not be accepted");
+            tokio::time::sleep(REST).await;
+            Ok(None)
+        }
+    }
 }
 
 /// The user at the other end, if it may come in: root, this process's own, or one of the socket's group.
