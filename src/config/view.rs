@@ -70,6 +70,10 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
             old.credentials.keys != new.credentials.keys,
         ),
         (
+            "accounting.webhook",
+            old.accounting.webhook != new.accounting.webhook,
+        ),
+        (
             "tls.certificate",
             old.tls.certificates != new.tls.certificates,
         ),
