@@ -74,9 +74,15 @@ pub fn anybody() -> Result<ClientConfig, Error> {
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_custom_certificate_verifier(anybodys(provider))
         .with_no_client_auth();
     Ok(config)
+}
+
+/// What makes any client take whatever certificate it is shown, as [`anybody`] does.
+#[must_use]
+pub fn anybodys(provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Anybody(provider))
 }
 
 #[derive(Debug)]

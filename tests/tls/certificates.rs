@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use hairpin::net::authorities;
 use rcgen::date_time_ymd;
+use rustls::crypto::aws_lc_rs::default_provider as provider;
 use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 
@@ -26,7 +29,7 @@ fn the_certificate_is_chosen_by_the_name_the_client_asks_for() {
         let mut config = server.trust(&[version]);
         config
             .dangerous()
-            .set_certificate_verifier(std::sync::Arc::new(anyone::Anyone));
+            .set_certificate_verifier(authorities::anybodys(Arc::new(provider())));
         let mut client = tls(server.connect(5349), config, name);
         client.binding();
         client.stream.conn.peer_certificates().unwrap()[0].clone()
@@ -48,51 +51,6 @@ fn the_certificate_is_chosen_by_the_name_the_client_asks_for() {
         ] {
             let expected = &server.certificates[expected].der;
             assert!(shown(asked, version) == *expected, "{asked}");
-        }
-    }
-}
-
-/// Trusts every certificate, so that it can be looked at.
-mod anyone {
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-
-    #[derive(Debug)]
-    pub struct Anyone;
-
-    impl ServerCertVerifier for Anyone {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            vec![SignatureScheme::ECDSA_NISTP256_SHA256]
         }
     }
 }
