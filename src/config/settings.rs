@@ -108,7 +108,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             workers: None,
-            busy_rest: Duration::from_micros(200),
+            busy_rest: Duration::from_micros(300),
             software: None,
             redirect: false,
             user: NOBODY.to_owned(),

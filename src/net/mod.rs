@@ -172,7 +172,7 @@ impl NetSettings {
             workers: 1,
             listener_buffers: buffers(4 << 20),
             relay_buffers: buffers(1 << 20),
-            rest: Duration::from_micros(200),
+            rest: Duration::from_micros(300),
             stream: StreamSettings::default(),
             prefixes: Prefixes::default(),
             ledger: None,
