@@ -13,6 +13,7 @@
 //! - [`accounting`]: what allocations carried, for whoever bills.
 //! - [`telemetry`]: the log and the metrics.
 //! - [`service`]: a running server with its settings.
+//! - [`doctor`]: what keeps calls from working, on this machine and in these settings.
 //! - [`admin`]: HTTP for operators.
 //! - [`cli`]: one file a subcommand.
 //!
@@ -27,6 +28,7 @@ pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod net;
 pub mod policy;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
-use hairpin::cli::advice::{Surroundings, advice};
 use hairpin::config::{self, Settings};
+use hairpin::doctor::advice::{Surroundings, advice};
 use hairpin::net::addresses::RelayAddress;
 use hairpin::service::ice_servers::{Host, IceServers, urls};
 

@@ -7,8 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use hairpin::cli::doctor::{Machine, Questions, examine};
-use hairpin::cli::finding::{Finding, Severity};
+use hairpin::doctor::{Finding, Machine, Questions, Severity, examine};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -5,7 +5,8 @@ use super::answer::Refusal;
 use super::guard::{Need, guard};
 use super::office::Office;
 use super::{
-    credentials, health, history, limits, orders, page, refusals, sessions, settings, status,
+    credentials, examination, health, history, limits, orders, page, refusals, sessions, settings,
+    status,
 };
 use crate::config::Scope;
 use axum::Router;
@@ -57,6 +58,7 @@ fn table() -> Vec<Route> {
         ("GET", "/v1/openapi.json", READ, get(openapi)),
         ("GET", "/v1/status", READ, get(status::show)),
         ("GET", "/v1/history", READ, get(history::show)),
+        ("GET", "/v1/doctor", READ, get(examination::show)),
         ("GET", "/v1/settings", READ, get(settings::show)),
         ("GET", "/v1/sessions", READ, get(sessions::list)),
         ("DELETE", "/v1/sessions", OPERATE, delete(sessions::end_all)),

@@ -13,6 +13,7 @@ mod answer;
 mod api;
 mod credentials;
 mod doors;
+mod examination;
 mod guard;
 mod health;
 mod history;

@@ -1,8 +1,10 @@
 //! What answers are made from. Main types: [`Office`], [`Offered`].
 
+use super::examination::Examination;
 use super::history::History;
 use super::ready::Readiness;
 use super::sampler::Sampler;
+use crate::doctor::Machine;
 use crate::engine::Counters;
 use crate::service::Service;
 use crate::telemetry::Metrics;
@@ -16,6 +18,8 @@ pub struct Offered {
     pub service: Arc<Service>,
     /// What its workers count.
     pub counters: Vec<Arc<Counters>>,
+    /// What of the machine it may look at.
+    pub machine: Machine,
 }
 
 /// The same, with what is remembered from one request to the next.
@@ -27,6 +31,7 @@ pub(super) struct Office {
     pub sampler: Sampler,
     pub history: History,
     pub readiness: Readiness,
+    pub examination: Examination,
 }
 
 impl Office {
@@ -39,6 +44,7 @@ impl Office {
             sampler: Sampler::default(),
             history: History::default(),
             readiness: Readiness::default(),
+            examination: Examination::of(offered.machine),
         }
     }
 

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
-use super::advice::{Surroundings, advice};
 use crate::auth::Credential;
 use crate::config::{Certificate, Discovery, Listener, Loaded, Settings};
+use crate::doctor::advice::{Surroundings, advice};
 use crate::net::addresses::{self, RelayAddress};
 use crate::service::assembly;
 use crate::service::ice_servers::all_urls;

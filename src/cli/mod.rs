@@ -4,15 +4,13 @@
 //! configuration failed, 2 when the command line was wrong or the configuration could not be read. Main items:
 //! [`main`], [`RunArgs`], [`Failure`].
 
-pub mod advice;
 pub mod bench;
 mod check;
 mod completions;
 mod credentials;
 mod ctl;
 pub mod dns;
-pub mod doctor;
-pub mod finding;
+mod doctor;
 mod import;
 mod man;
 mod notify;
@@ -193,6 +191,12 @@ fn command() -> clap::Command {
 /// Reads a configuration; what is wrong with it becomes a [`Failure`].
 fn load(path: &Path) -> Result<Loaded, Failure> {
     Ok(crate::config::load(path)?)
+}
+
+/// A text without control characters, which could do something to a terminal.
+fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{FFFD}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 /// Prints a text to standard output. That nobody reads it to its end is no error.

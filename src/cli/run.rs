@@ -1,11 +1,12 @@
 //! `hairpin run`: the server itself.
 
-use super::advice::{Surroundings, advice, certificate_advice};
 use super::{Failure, RunArgs, notify};
 use crate::accounting::Accounting;
 use crate::admin::{Doors, Offered};
 use crate::auth::{Secret, mint_ephemeral};
 use crate::config::{Listener, Settings};
+use crate::doctor;
+use crate::doctor::advice::{Surroundings, advice, certificate_advice};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
 use crate::net::handed::Handed;
@@ -44,12 +45,13 @@ const REMINDER: Duration = Duration::from_secs(24 * 3600);
 pub fn main(args: &RunArgs) -> Result<(), Failure> {
     // Before anything is opened that could have the number of one.
     let handed = Handed::take().map_err(fatal)?;
-    let (mut settings, files, is_trial) = match &args.config {
+    let (mut settings, files, readable_secrets, is_trial) = match &args.config {
         Some(path) => {
             let loaded = super::load(path)?;
-            (loaded.settings, loaded.files, false)
+            let readable_secrets = loaded.readable_secrets;
+            (loaded.settings, loaded.files, readable_secrets, false)
         }
-        None => (Settings::default(), Vec::new(), true),
+        None => (Settings::default(), Vec::new(), false, true),
     };
     let trial_secret = if is_trial {
         // Never stored: a new one each time.
@@ -89,6 +91,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             send_limit: None,
             ..Surroundings::of_this_machine(relays.clone())
         };
+        let machine = doctor::keep(&settings, &relays);
         let process = Process::open();
         let accounting = Accounting::open(&settings.accounting, &instance()?).map_err(Failure::new)?;
         let (accounting, ledger, losses) = match accounting {
@@ -117,6 +120,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             settings: settings.clone(),
             file: args.config.clone(),
             files,
+            readable_secrets,
             relays: relays.clone(),
             seeds,
             tls,
@@ -150,6 +154,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             metrics,
             service: service.clone(),
             counters: server.counters().to_vec(),
+            machine,
         });
         let reload = async {
             loop {

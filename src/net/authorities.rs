@@ -6,6 +6,7 @@ use rustls::crypto::{self, CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,17 @@ const BUNDLES: [&str; 4] = [
 /// # Errors
 /// A sentence that names the file that cannot be used.
 pub fn load(file: Option<&Path>) -> Result<RootCertStore, String> {
+    load_by(file, |file| std::fs::read(file))
+}
+
+/// The same, where files are read otherwise.
+///
+/// # Errors
+/// A sentence that names the file that cannot be used.
+pub fn load_by(
+    file: Option<&Path>,
+    read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+) -> Result<RootCertStore, String> {
     let file = match file {
         Some(file) => file.to_owned(),
         None => std::env::var_os("SSL_CERT_FILE")
@@ -36,7 +48,7 @@ pub fn load(file: Option<&Path>) -> Result<RootCertStore, String> {
     };
     let name = file.display();
     let unreadable = |why: String| format!("cannot read authorities from {name}: {why}");
-    let text = std::fs::read(&file).map_err(|error| unreadable(error.to_string()))?;
+    let text = read(&file).map_err(|error| unreadable(error.to_string()))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|_| unreadable("it is not PEM".to_owned()))?;

@@ -13,7 +13,7 @@ mod watch;
 
 pub use reload::{ReloadError, Reloaded};
 
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 use crate::engine::Shared;
 use crate::net::addresses::RelayAddress;
 use crate::net::control::Control;
@@ -58,6 +58,8 @@ pub struct Parts {
     pub file: Option<PathBuf>,
     /// All files those are from, secrets' and certificates' too.
     pub files: Vec<PathBuf>,
+    /// Whether secrets stand in the file itself, and every user of this machine may read it.
+    pub readable_secrets: bool,
     /// Where it relays from.
     pub relays: Vec<RelayAddress>,
     /// What was made up at the start.
@@ -76,6 +78,7 @@ pub struct Service {
     shared: Shared,
     file: Option<PathBuf>,
     files: ArcSwap<Vec<PathBuf>>,
+    readable_secrets: AtomicBool,
     relays: ArcSwap<Vec<RelayAddress>>,
     seeds: Seeds,
     tls: Option<Arc<Tls>>,
@@ -101,6 +104,7 @@ impl Service {
             settings,
             file,
             files,
+            readable_secrets,
             relays,
             seeds,
             tls,
@@ -113,6 +117,7 @@ impl Service {
             shared,
             file,
             files: ArcSwap::from_pointee(files),
+            readable_secrets: AtomicBool::new(readable_secrets),
             relays: ArcSwap::from_pointee(relays),
             seeds,
             tls,
@@ -136,6 +141,22 @@ impl Service {
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
+    }
+
+    /// The settings in force as if they had just been read, with the ports that the listeners got.
+    #[must_use]
+    pub fn loaded(&self) -> Loaded {
+        let mut settings = Settings::clone(&self.settings());
+        let bound = &self.control.settings().listeners;
+        for (listener, bound) in settings.listeners.iter_mut().zip(bound) {
+            listener.address = bound.address;
+        }
+        Loaded {
+            path: self.file.clone().unwrap_or_default(),
+            settings,
+            readable_secrets: self.readable_secrets.load(Ordering::Relaxed),
+            files: Vec::clone(&self.files.load()),
+        }
     }
 
     /// Where it relays from.

@@ -65,6 +65,8 @@ impl Service {
         self.loaded
             .store(self.control.clock().now().unix, Ordering::Relaxed);
         self.files.store(Arc::new(loaded.files));
+        self.readable_secrets
+            .store(loaded.readable_secrets, Ordering::Relaxed);
         Ok(reloaded)
     }
 

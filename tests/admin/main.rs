@@ -16,6 +16,7 @@ mod access;
 mod api;
 mod credentials;
 mod ctl;
+mod doctor;
 mod health;
 mod orders;
 mod page;

@@ -436,9 +436,44 @@ function toml(settings) {
 }
 
 async function showSetup() {
+  if (!findings) findings = showFindings();
   const text = toml(await ask("GET", "/v1/settings"));
   if (!isSignedOut && byId("settings").textContent !== text) byId("settings").textContent = text;
 }
+
+// What doctor finds: asked for when the part is opened, and by the button. It may take seconds.
+let findings = null;
+
+function finding({ id, severity, what, why, mend, lines }) {
+  const item = html("li", { class: `finding ${severity}` }, html("b", { class: "severity" }, severity), html("span", { class: "what" }, what), html("code", {}, id));
+  if (why) item.append(html("p", {}, html("b", {}, "Why it matters: "), why));
+  if (mend || lines) item.append(html("p", {}, html("b", {}, "How to mend it: "), mend ?? ""));
+  if (lines) item.append(html("pre", { tabindex: "0", "aria-label": `for ${id}` }, lines.join("\n")));
+  return item;
+}
+
+async function showFindings() {
+  byId("findings-again").disabled = true;
+  byId("findings-told").textContent = "looking…";
+  try {
+    const told = await ask("GET", "/v1/doctor");
+    if (isSignedOut) return;
+    const fine = told.findings.filter(({ severity }) => severity === "ok");
+    byId("findings").replaceChildren(...told.findings.filter((one) => !fine.includes(one)).map(finding));
+    byId("findings-fine").hidden = !fine.length;
+    byId("findings-fine").querySelector("summary").textContent = `${fine.length} as they should be`;
+    byId("findings-fine").querySelector("ul").replaceChildren(...fine.map(finding));
+    const many = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+    const at = new Date(told.looked * 1000).toLocaleTimeString();
+    byId("findings-told").textContent = `${many(told.problems, "problem")}, ${many(told.warnings, "warning")}, at ${at}`;
+  } catch (error) {
+    byId("findings-told").textContent = "";
+    failed(error, HOLD);
+  } finally {
+    byId("findings-again").disabled = false;
+  }
+}
+byId("findings-again").addEventListener("click", () => (findings = showFindings()));
 
 byId("ice-form").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -487,7 +522,10 @@ function signedOut(why) {
   shown = null;
   byId("session").hidden = true;
   if (confirm.open) confirm.close();
-  for (const id of ["ice", "settings", "state"]) byId(id).textContent = "";
+  for (const id of ["ice", "settings", "state", "findings", "findings-told"]) byId(id).textContent = "";
+  byId("findings-fine").querySelector("ul").textContent = "";
+  byId("findings-fine").hidden = true;
+  findings = null;
   byId("ice").hidden = byId("ice-copy").hidden = true;
   arrange();
   byId("sign-in-trouble").textContent = why;
@@ -538,6 +576,7 @@ byId("sign-out").addEventListener("click", () => {
 });
 
 addEventListener("hashchange", () => {
+  findings = null;
   show();
   look();
 });

@@ -62,6 +62,8 @@ struct ServerArgs {
 enum Order {
     /// How the server is
     Status,
+    /// Look for what keeps calls from working, as far as it can be seen from inside the server
+    Doctor,
     /// List sessions
     Sessions {
         /// Of this user: the whole name, or the part behind the expiry
@@ -154,6 +156,7 @@ pub(super) fn main(args: &CtlArgs) -> Result<(), Failure> {
     };
     match &args.order {
         Order::Status => answered(client.get("/v1/status")?, shown::status),
+        Order::Doctor => answered(client.get("/v1/doctor")?, crate::cli::doctor::text),
         Order::Sessions {
             user,
             address,

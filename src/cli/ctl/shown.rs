@@ -1,6 +1,7 @@
 //! Answers of the server as people read them. A client chooses its user name, so nothing goes to a terminal that could
 //! do something there.
 
+use crate::cli::plain;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -11,12 +12,6 @@ pub(super) fn text(value: &Value, key: &str) -> String {
 
 pub(super) fn number(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or(0)
-}
-
-/// A text without control characters.
-pub(super) fn plain(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{FFFD}' } else { c };
-    text.chars().map(shown).collect()
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {

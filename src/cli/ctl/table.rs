@@ -1,6 +1,7 @@
 //! A table of sessions that fits the terminal. Main function: [`sessions`].
 
-use super::shown::{age, bytes, number, plain, rate, text};
+use super::shown::{age, bytes, number, rate, text};
+use crate::cli::plain;
 use serde_json::Value;
 
 /// How much room there is; `None` for as much as is needed.

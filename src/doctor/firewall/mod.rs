@@ -12,8 +12,8 @@ use std::fmt::Write as _;
 
 use rules::{Fate, Packet, Protocol, Ruleset};
 
+use super::Finding;
 use super::machine::Machine;
-use crate::cli::finding::Finding;
 use crate::config::{Family, Settings};
 use crate::net::addresses::RelayAddress;
 
@@ -43,7 +43,12 @@ pub(super) fn examine(
                 )
                 .why("it has to let in what the listeners and the relay ports are for")
                 .mend(format!(
-                    "ask again as root, or see for yourself that it lets in {}",
+                    "{}, or see for yourself that it lets in {}",
+                    if machine.starts_programs() {
+                        "ask again as root"
+                    } else {
+                        "ask `hairpin doctor` on the machine, as root"
+                    },
                     list(&ways)
                 )),
             ];

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 
+use super::Finding;
 use super::ask::{Answer, Way, binding};
-use crate::cli::finding::Finding;
 use crate::config::{Certificate, Family, Listener, Settings, Transport};
 use crate::net::addresses::{self, RelayAddress};
 

@@ -1,7 +1,7 @@
 //! The process as it is, or will be, started: its rights, its limits, and the unit that sets them.
 
+use super::Finding;
 use super::machine::Machine;
-use crate::cli::finding::Finding;
 use crate::config::{Listener, Settings};
 use crate::net::addresses::RelayAddress;
 

@@ -1,8 +1,8 @@
 //! What the kernel has set: ports it hands out, buffers it grants, connections it remembers, the clock.
 
+use super::Finding;
+use super::advice::Surroundings;
 use super::machine::Machine;
-use crate::cli::advice::Surroundings;
-use crate::cli::finding::Finding;
 use crate::config::{PortRange, Settings};
 use crate::net::addresses::RelayAddress;
 
@@ -157,6 +157,8 @@ fn clock(machine: &Machine) -> Finding {
             .mend("let it be")
             .lines(["timedatectl set-ntp true    # or install chrony"]),
         Err(why) => Finding::note("clock.unknown", format!("cannot tell whether the clock is right: {why}"))
-            .why("ephemeral credentials and certificates end by it"),
+            .why("ephemeral credentials and certificates end by it")
+            .mend("see for yourself")
+            .lines(["timedatectl    # or chronyc tracking"]),
     }
 }

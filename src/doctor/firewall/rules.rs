@@ -280,7 +280,7 @@ pub(super) fn source(prefix: &str, inverted: bool) -> Option<Test> {
         return inverted.then_some(Test::Never);
     }
     match address {
-        Some(address) if crate::cli::advice::confined(address).is_some() => {
+        Some(address) if crate::doctor::advice::confined(address).is_some() => {
             (!inverted).then_some(Test::Never)
         }
         _ => Some(Test::Unknown("the client's address".to_owned())),

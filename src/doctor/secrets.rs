@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::cli::finding::Finding;
+use super::Finding;
 use crate::config::{Loaded, others_may_read};
 
 /// Looks at the files that secrets are in.

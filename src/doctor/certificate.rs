@@ -12,12 +12,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, Error, RootCertStore};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::cli::finding::Finding;
+use super::Finding;
+use super::machine::Machine;
 use crate::config::{Certificate, Settings, Transport};
 use crate::net::authorities;
 
 /// Looks at the certificates; `ca` is the file of those that clients trust.
-pub(super) fn examine(settings: &Settings, ca: Option<&Path>) -> Vec<Finding> {
+pub(super) fn examine(settings: &Settings, ca: Option<&Path>, machine: &Machine) -> Vec<Finding> {
     let is_secure = |transport: Transport| transport.has_tls() || transport == Transport::Dtls;
     if !settings.listeners.iter().any(|at| is_secure(at.transport)) {
         return vec![
@@ -32,7 +33,7 @@ pub(super) fn examine(settings: &Settings, ca: Option<&Path>) -> Vec<Finding> {
         ];
     }
     let certificates = &settings.tls.certificates;
-    let roots = match authorities::load(ca) {
+    let roots = match authorities::load_by(ca, |file| machine.bytes(file)) {
         Ok(roots) => roots,
         Err(why) => {
             return vec![Finding::note(

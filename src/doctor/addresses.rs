@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 
+use super::Finding;
+use super::advice::confined;
 use super::ask::{Answer, Way, binding};
 use super::machine::Machine;
-use crate::cli::advice::confined;
-use crate::cli::finding::Finding;
 use crate::config::{Family, Settings};
 use crate::net::addresses::{self, RelayAddress};
 

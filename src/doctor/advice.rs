@@ -7,7 +7,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use super::finding::Finding;
+use super::Finding;
 use crate::auth::{Credential, User};
 use crate::config::{PasswordAlgorithm, Settings, Transport, Validity};
 use crate::net::addresses::{self, RelayAddress};
