@@ -3,6 +3,7 @@
 use super::answer::{Answer, Refusal, ok};
 use super::office::Office;
 use super::sampler::Row;
+use super::status::Rate;
 use crate::engine::outcome::Relayed;
 use crate::engine::{AllocationId, Instant, RelayProtocol, Usage};
 use axum::extract::rejection::QueryRejection;
@@ -270,6 +271,15 @@ struct Detailed {
     permitted: Vec<Permitted>,
     bound_channels: Vec<Bound>,
     connections: Vec<SocketAddr>,
+    peers: Vec<Peer>,
+}
+
+/// What passes between the session and one peer, counted from the first look on.
+#[derive(Serialize)]
+struct Peer {
+    peer: SocketAddr,
+    to_peer: Rate,
+    to_client: Rate,
 }
 
 #[derive(Serialize)]
@@ -323,6 +333,21 @@ pub(super) async fn show(State(office): State<Arc<Office>>, Path(id): Path<Strin
             })
             .collect(),
         connections: details.connections,
+        peers: details
+            .rates
+            .iter()
+            .map(|rate| Peer {
+                peer: rate.peer,
+                to_peer: Rate {
+                    packets_per_second: rate.per_second.packets_to_peers,
+                    bytes_per_second: rate.per_second.bytes_to_peers,
+                },
+                to_client: Rate {
+                    packets_per_second: rate.per_second.packets_to_client,
+                    bytes_per_second: rate.per_second.bytes_to_client,
+                },
+            })
+            .collect(),
     })
 }
 

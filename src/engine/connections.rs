@@ -9,6 +9,7 @@
 //! Main types: [`TcpConnections`], [`TcpConnection`].
 
 use super::authenticate::Holder;
+use super::outcome::Usage;
 use super::respond::Asked;
 use super::time::Instant;
 use super::timers::Slot;
@@ -235,6 +236,18 @@ pub(super) struct Held {
     pub asked: Option<Asked>,
     /// When connecting or waiting for the client takes too long.
     pub deadline: Option<Instant>,
+}
+
+impl Held {
+    /// What passed through it so far: bytes only.
+    pub fn passed(&self) -> Usage {
+        let (bytes_to_peers, bytes_to_client) = self.shared.bytes();
+        Usage {
+            bytes_to_peers,
+            bytes_to_client,
+            ..Usage::default()
+        }
+    }
 }
 
 /// The connections of one allocation: few, so a list.

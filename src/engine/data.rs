@@ -160,6 +160,8 @@ impl Engine {
         }
         allocation.usage.packets_to_peers += 1;
         allocation.usage.bytes_to_peers += payload.len() as u64;
+        self.watches
+            .count(now, allocation.id, peer, Direction::ToPeer, payload.len());
         let transport = allocation.client.tuple.transport();
         self.counters.to_peers.of(transport).add(payload.len());
         let Some(owner) = owner else {
@@ -374,6 +376,8 @@ impl Engine {
         }
         allocation.usage.packets_to_client += 1;
         allocation.usage.bytes_to_client += payload.len() as u64;
+        self.watches
+            .count(now, allocation.id, peer, Direction::ToClient, payload.len());
         let transport = allocation.client.tuple.transport();
         self.counters.to_clients.of(transport).add(payload.len());
         Outcome::ToClient(ToClient {

@@ -7,6 +7,7 @@
 use super::allocation::{Allocation, Scope};
 use super::outcome::{AllocationId, CloseReason, RelayProtocol, Relayed, Usage};
 use super::timers::Slot;
+use super::watch::PeerRate;
 use super::{ClientPath, Engine, Instant, Now};
 use crate::wire::ChannelNumber;
 use std::net::{IpAddr, SocketAddr};
@@ -59,6 +60,8 @@ pub struct Details {
     pub channels: Vec<BoundChannel>,
     /// The peers it has TCP connections with (RFC 6062).
     pub connections: Vec<SocketAddr>,
+    /// What passes to and from each peer, since the look before; at the first look nothing.
+    pub rates: Vec<PeerRate>,
     /// Whether its client may take it to another address (RFC 8016).
     pub is_mobile: bool,
     /// When the credential of its user expires, if it does.
@@ -103,11 +106,14 @@ impl Engine {
         }
     }
 
-    /// All of one allocation, if this worker has it.
-    #[must_use]
-    pub fn session(&self, now: Now, id: AllocationId) -> Option<Details> {
+    /// All of one allocation, if this worker has it. What passes between it and each of its peers is counted from then on,
+    /// for some seconds.
+    pub fn session(&mut self, now: Now, id: AllocationId) -> Option<Details> {
         let (_, allocation) = self.allocations.iter().find(|(_, a)| a.id == id)?;
-        Some(allocation.details(now.instant))
+        let connections = allocation.connections.iter().flat_map(|list| &list.0);
+        let connections = connections.map(|held| (held.peer, held.passed()));
+        let rates = self.watches.look(now.instant, id, connections);
+        Some(allocation.details(now.instant, rates))
     }
 
     /// Ends an allocation for the operator; whether this worker had it.
@@ -161,7 +167,7 @@ impl Allocation {
         }
     }
 
-    fn details(&self, now: Instant) -> Details {
+    fn details(&self, now: Instant, rates: Vec<PeerRate>) -> Details {
         let connections = self.connections.iter().flat_map(|list| &list.0);
         Details {
             summary: self.summary(),
@@ -186,6 +192,7 @@ impl Allocation {
                 })
                 .collect(),
             connections: connections.map(|held| held.peer).collect(),
+            rates,
             is_mobile: self.mobile.is_some(),
             credential_until: self.holder.credential_until,
         }

@@ -15,7 +15,7 @@
 //! Its parts: `requests` answers, once `authenticate` has found out who asks, [`binding`] tells clients where they are,
 //! `allocate` makes allocations, `redirect` sends clients elsewhere, `classic` speaks to clients from before RFC 5389,
 //! `data` relays, `mobility` follows clients to other addresses and [`letters`] takes their allocations along to other
-//! workers, [`inspect`] shows operators what there is, [`tcp_relay`] connects clients and peers over TCP, [`relays`] knows the ports of the whole server, [`counters`]
+//! workers, [`inspect`] shows operators what there is and [`watch`] what passes of it, [`tcp_relay`] connects clients and peers over TCP, [`relays`] knows the ports of the whole server, [`counters`]
 //! is what operators see.
 
 #![deny(clippy::indexing_slicing)]
@@ -46,6 +46,7 @@ mod taken_port;
 pub mod tcp_relay;
 pub mod time;
 mod timers;
+pub mod watch;
 
 pub use allocation::{CHANNEL_LIFETIME, PERMISSION_LIFETIME};
 pub use binding::{Discovery, Site};
@@ -212,6 +213,7 @@ pub struct Engine {
     /// How many more requests of strangers there is time for, where that is not all.
     strangers_left: Option<u32>,
     telling: refusals::Telling,
+    watches: watch::Watches,
 }
 
 impl Engine {
@@ -242,6 +244,7 @@ impl Engine {
             paths: letters::Paths::default(),
             strangers_left: None,
             telling: refusals::Telling::default(),
+            watches: watch::Watches::default(),
         }
     }
 

@@ -144,6 +144,19 @@ fn what_passes_a_second_is_told_while_it_does() {
         peer.local_addr().unwrap().to_string()
     );
     assert!(session["to_peers"]["packets"].as_u64().unwrap() >= 10);
+    // The first look at one session begins to count by peer.
+    assert_eq!(session["peers"], serde_json::json!([]));
+    client.send_channel(0x4000, &[0; 1000]);
+    receive_from(&peer);
+    let session = running.get(&format!("/v1/sessions/{id}"));
+    let of_peer = &session["peers"][0];
+    assert_eq!(of_peer["peer"], peer.local_addr().unwrap().to_string());
+    assert_ne!(of_peer["to_peer"]["bytes_per_second"], 0, "{session}");
+    assert_eq!(of_peer["to_client"]["packets_per_second"], 0, "{session}");
+    // `hairpin ctl` looks twice by itself.
+    let text = running.ctl_text(&["session", &id]);
+    let line = format!("traffic      {}: ", peer.local_addr().unwrap());
+    assert!(text.contains(&line), "{text}");
 }
 
 #[test]

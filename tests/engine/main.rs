@@ -36,6 +36,7 @@ mod mobility;
 mod mobility_races;
 mod model;
 mod permissions;
+mod rates;
 mod refresh;
 mod registry;
 mod reservations;

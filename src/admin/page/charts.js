@@ -119,33 +119,39 @@ export class Chart {
   }
 }
 
-// A session's way as a picture. client, relay and each of peers: the lines of a box; rates: {toPeers, toClient} in words.
+// A session's way as a picture. client and relay: the lines of a box; each of peers: {lines, rates}; rates: {toPeers,
+// toClient} in words, of a peer where they are known.
 export function path({ client, relay, peers, rates }) {
   const shown = peers.slice(0, 6);
-  if (peers.length > shown.length) shown.push([`and ${peers.length - shown.length} more`]);
-  if (!shown.length) shown.push(["no peers yet"]);
-  const row = 58;
+  if (peers.length > shown.length) shown.push({ lines: [`and ${peers.length - shown.length} more`] });
+  if (!shown.length) shown.push({ lines: ["no peers yet"] });
+  const row = 74;
   const height = Math.max(150, shown.length * row + 10);
   const middle = height / 2;
   const picture = svg("svg", { viewBox: `0 0 640 ${height}`, role: "img", class: "path" });
-  const box = (x, y, width, name, lines) => {
-    const tall = 18 + lines.length * 15;
+  const box = (x, y, width, name, lines, rates) => {
+    const tall = 18 + (lines.length + (rates ? 1 : 0)) * 15;
     const group = svg("g", { class: `node ${name}` }, svg("rect", { x, y: y - tall / 2, width, height: tall, rx: 6 }));
     lines.forEach((line, place) =>
       group.append(svg("text", { x: x + width / 2, y: y - tall / 2 + 20 + place * 15, "text-anchor": "middle", class: place ? "" : "head" }, line)),
     );
+    if (rates) {
+      const parts = [svg("tspan", { class: "c0" }, `${rates.toPeers} →`), "  ", svg("tspan", { class: "c1" }, `← ${rates.toClient}`)];
+      group.append(svg("text", { class: "rates", x: x + width / 2, y: y - tall / 2 + 20 + lines.length * 15, "text-anchor": "middle" }, ...parts));
+    }
     return group;
   };
   const link = (x1, y1, x2, y2) => svg("line", { class: "link", x1, y1, x2, y2 });
-  picture.append(link(170, middle, 240, middle));
+  picture.append(link(160, middle, 240, middle));
   const place = (number) => (height - (shown.length - 1) * row) / 2 + number * row;
-  shown.forEach((_, number) => picture.append(link(410, middle, 470, place(number))));
-  picture.append(box(0, middle, 170, "client", client), box(240, middle, 170, "relay", relay));
-  shown.forEach((lines, number) => picture.append(box(470, place(number), 170, "peer", lines)));
+  shown.forEach((_, number) => picture.append(link(400, middle, 440, place(number))));
+  picture.append(box(0, middle, 160, "client", client), box(240, middle, 160, "relay", relay));
+  shown.forEach(({ lines, rates }, number) => picture.append(box(440, place(number), 200, "peer", lines, rates)));
   picture.append(
-    svg("text", { class: "rate c0", x: 205, y: middle - 8, "text-anchor": "middle" }, `${rates.toPeers} →`),
-    svg("text", { class: "rate c1", x: 205, y: middle + 18, "text-anchor": "middle" }, `← ${rates.toClient}`),
+    svg("text", { class: "rate c0", x: 200, y: middle - 8, "text-anchor": "middle" }, `${rates.toPeers} →`),
+    svg("text", { class: "rate c1", x: 200, y: middle + 18, "text-anchor": "middle" }, `← ${rates.toClient}`),
   );
-  picture.setAttribute("aria-label", `From ${client.join(" ")} by way of ${relay.join(" ")} to ${shown.map((lines) => lines.join(" ")).join("; ")}; to peers ${rates.toPeers}, to the client ${rates.toClient}`);
+  const inWords = ({ lines, rates }) => lines.join(" ") + (rates ? `, to it ${rates.toPeers}, from it ${rates.toClient}` : "");
+  picture.setAttribute("aria-label", `From ${client.join(" ")} by way of ${relay.join(" ")} to ${shown.map(inWords).join("; ")}; to peers ${rates.toPeers}, to the client ${rates.toClient}`);
   return picture;
 }

@@ -305,12 +305,27 @@ async function showSession() {
   byId("end").disabled = !told;
   byId("session-title").textContent = told ? `Session ${id}` : `Session ${id} has ended`;
   if (!told) return byId("path").replaceChildren();
-  const channels = told.bound_channels.map(({ number, peer }) => [peer, `channel ${number}`]);
-  const connections = told.connections.map((peer) => [peer, "TCP connection"]);
-  const named = [...channels, ...connections];
   const host = (address) => address.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
-  const permitted = told.permitted.filter(({ peer }) => !named.some(([address]) => host(address) === peer));
-  const peers = [...named, ...permitted.map(({ peer, inside_only }) => [peer, inside_only ? "permission, inside only" : "permission"])];
+  const how = ({ inside_only }) => (inside_only ? "permission, inside only" : "permission");
+  const named = new Map([
+    ...told.bound_channels.map(({ number, peer }) => [peer, `channel ${number}`]),
+    ...told.connections.map((peer) => [peer, "TCP connection"]),
+  ]);
+  // Peers without a channel are seen by what passes; those with whom nothing does yet, by their permission.
+  const measured = new Map(told.peers.map((one) => [one.peer, one]));
+  for (const { peer } of told.peers) {
+    const permission = told.permitted.find((one) => one.peer === host(peer));
+    if (!named.has(peer) && permission) named.set(peer, how(permission));
+  }
+  for (const one of told.permitted) if (![...named.keys()].some((address) => host(address) === one.peer)) named.set(one.peer, how(one));
+  const inWords = (way) => bits(way.bytes_per_second);
+  const sum = (peer) => (measured.get(peer)?.to_peer.bytes_per_second ?? 0) + (measured.get(peer)?.to_client.bytes_per_second ?? 0);
+  const rateOf = (peer) => {
+    const rates = measured.get(peer);
+    return rates && { toPeers: inWords(rates.to_peer), toClient: inWords(rates.to_client) };
+  };
+  // Those with most first, so that they are among those drawn.
+  const peers = [...named].sort(([one], [other]) => sum(other) - sum(one)).map(([peer, by]) => ({ lines: [peer, by], rates: rateOf(peer) }));
   const rates = { toPeers: bits(told.to_peers.bytes_per_second), toClient: bits(told.to_client.bytes_per_second) };
   byId("path").replaceChildren(
     path({

@@ -20,6 +20,9 @@ use table::Screen;
 /// How many sessions are asked for at once.
 const PAGE: usize = 1000;
 
+/// How long is looked at a session, to know what passes.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What `hairpin ctl` is given.
 #[derive(Args)]
 pub(super) struct CtlArgs {
@@ -183,6 +186,9 @@ pub(super) fn main(args: &CtlArgs) -> Result<(), Failure> {
         }
         Order::Session { id } => {
             let path = format!("/v1/sessions/{}", encode(id));
+            // Rates are what passed between two looks.
+            client.get(&path)?;
+            std::thread::sleep(LOOK);
             answered(client.get(&path)?, shown::session)
         }
         Order::End { id, user } => {

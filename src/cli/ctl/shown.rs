@@ -198,6 +198,14 @@ pub(super) fn session(session: &Value) -> String {
     for peer in list(session, "connections").filter_map(Value::as_str) {
         line("connection", plain(peer));
     }
+    for peer in list(session, "peers") {
+        let way = |key: &str| rate(number(&peer[key], "bytes_per_second"));
+        let (to, from) = (way("to_peer"), way("to_client"));
+        line(
+            "traffic",
+            format!("{}: {to} to it, {from} from it", text(peer, "peer")),
+        );
+    }
     out
 }
 
