@@ -1,10 +1,10 @@
 //! Where the `iceServers` come from that pages put into `RTCPeerConnection`.
 //!
 //! A TURN server relays for those with a credential only, and a credential in a page is a credential in everybody's
-//! hands. So the application has one made for each member, good for some hours: hairpin makes it ([`Source::Api`]), or
-//! the application does so itself with the secret it shares with hairpin ([`Source::Secret`], the trial's way).
+//! hands. So the application has hairpin make one for each member, good for some hours, over HTTP. Only the application has
+//! the key for that; pages have what came of it.
 //!
-//! Main types: [`Source`], [`Api`], [`IceServer`].
+//! Main types: [`Api`], [`IceServer`].
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -46,59 +46,7 @@ impl fmt::Debug for IceServer {
     }
 }
 
-/// Who makes the credentials.
-#[derive(Debug)]
-pub enum Source {
-    /// hairpin, asked over HTTP.
-    Api(Api),
-    /// This program, with the secret it shares with hairpin.
-    Secret(Shared),
-}
-
-impl Source {
-    /// The servers for one member. `member` is what hairpin's quotas and log know them by: a number, not a name.
-    ///
-    /// # Errors
-    /// A sentence for the log, where hairpin does not give any.
-    pub async fn ice_servers(&self, member: &str) -> Result<Vec<IceServer>, String> {
-        match self {
-            Self::Api(api) => tokio::time::timeout(PATIENCE, api.ask(member))
-                .await
-                .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?,
-            Self::Secret(shared) => Ok(shared.mint(member)),
-        }
-    }
-}
-
-/// The URLs of a hairpin, and the secret it knows.
-pub struct Shared {
-    /// What pages are to use.
-    pub urls: Vec<String>,
-    /// One of `auth.secrets` in its configuration.
-    pub secret: String,
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Shared({:?}, ***)", self.urls)
-    }
-}
-
-impl Shared {
-    fn mint(&self, member: &str) -> Vec<IceServer> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let expiry = now.map_or(0, |now| now.as_secs()) + LIFETIME;
-        let (username, credential) =
-            hairpin::auth::mint_ephemeral(self.secret.as_bytes(), Some(member), expiry);
-        vec![IceServer {
-            urls: self.urls.clone(),
-            username: Some(username),
-            credential: Some(credential),
-        }]
-    }
-}
-
-/// hairpin's credentials API, at its administration's address.
+/// hairpin's API for credentials, and the key that makes this program known there.
 pub struct Api {
     at: At,
     key: String,
@@ -140,8 +88,8 @@ struct Answer {
 }
 
 impl Api {
-    /// `url` is `http://HOST:PORT` or `unix:PATH`: hairpin's administration is for this machine or a network of one's
-    /// own, and a proxy with TLS can stand before it. `key` is the key's name, `token` its secret.
+    /// `url` is `http://HOST:PORT` or `unix:PATH`, one of hairpin's `address` under `[credentials]` and `socket` or `address`
+    /// under `[admin]`: for this machine or a network of one's own, and a proxy with TLS can stand before it. `key` is the key's name, `token` its secret.
     ///
     /// # Errors
     /// What is wrong with them.
@@ -162,6 +110,16 @@ impl Api {
             key: key.to_owned(),
             token: token.to_owned(),
         })
+    }
+
+    /// The servers for one member. `member` is what hairpin's quotas and log know them by: a number, not a name.
+    ///
+    /// # Errors
+    /// A sentence for the log, where hairpin does not give any.
+    pub async fn ice_servers(&self, member: &str) -> Result<Vec<IceServer>, String> {
+        tokio::time::timeout(PATIENCE, self.ask(member))
+            .await
+            .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
     }
 
     async fn ask(&self, member: &str) -> Result<Vec<IceServer>, String> {

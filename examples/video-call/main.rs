@@ -22,7 +22,7 @@ mod tests;
 mod trial;
 
 use clap::Parser;
-use ice_servers::{Api, Source};
+use ice_servers::Api;
 use rooms::{Limits, Rooms};
 use signalling::{Clerk, Patience};
 use std::io::{self, IsTerminal, Write};
@@ -76,16 +76,16 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
-    let (mut trial, source) = match (&options.api, &options.key, &options.token_file) {
+    let (mut trial, api) = match (&options.api, &options.key, &options.token_file) {
         (Some(api), Some(key), Some(file)) => {
             let token = std::fs::read_to_string(file)
                 .map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
             let api = Api::new(api, key, token.trim()).map_err(io::Error::other)?;
-            (None, Source::Api(api))
+            (None, api)
         }
         _ => {
-            let (trial, shared) = Trial::start()?;
-            (Some(trial), Source::Secret(shared))
+            let (trial, api) = Trial::start(&std::env::current_exe()?)?;
+            (Some(trial), api)
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -101,8 +101,8 @@ fn run(options: &Options) -> io::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let at = listener.local_addr()?;
-        tell(at, options, &source)?;
-        let clerk = Clerk::new(Rooms::new(Limits::default()), source, Patience::default());
+        tell(at, options, trial.as_ref(), &api)?;
+        let clerk = Clerk::new(Rooms::new(Limits::default()), api, Patience::default());
         let door = server::Door::new(origins(at, &options.origin), clerk);
         tokio::select! {
             () = server::serve(listener, door) => Ok(()),
@@ -122,17 +122,15 @@ fn origins(at: SocketAddr, given: &[String]) -> Vec<String> {
     local.into_iter().chain(given).collect()
 }
 
-fn tell(at: SocketAddr, options: &Options, source: &Source) -> io::Result<()> {
+fn tell(at: SocketAddr, options: &Options, trial: Option<&Trial>, api: &Api) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match source {
-        Source::Secret(shared) => {
-            writeln!(out, "\nhairpin runs for a trial:")?;
-            for url in &shared.urls {
-                writeln!(out, "  {url}")?;
-            }
+    if let Some(trial) = trial {
+        writeln!(out, "\nhairpin runs for a trial:")?;
+        for url in trial.urls() {
+            writeln!(out, "  {url}")?;
         }
-        Source::Api(api) => writeln!(out, "\ncredentials come from {api}")?,
     }
+    writeln!(out, "\ncredentials come from {api}")?;
     let local = format!("http://localhost:{}", at.port());
     let url = options.origin.first().unwrap_or(&local);
     writeln!(

@@ -7,7 +7,7 @@
 //! A connection has a time for everything: to say who it is, to stay silent, to take what is sent to it. Main items:
 //! [`serve`], [`Clerk`].
 
-use crate::ice_servers::Source;
+use crate::ice_servers::Api;
 use crate::messages::{FromPage, MAX_MESSAGE, Refusal, ToPage, random_hex};
 use crate::rooms::{Place, Rooms};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -40,7 +40,7 @@ impl Default for Patience {
 #[derive(Debug)]
 pub struct Clerk {
     rooms: Mutex<Rooms>,
-    source: Source,
+    api: Api,
     patience: Patience,
     /// Each newcomer costs a credential: this many a second for everybody.
     newcomers: Mutex<Allowance>,
@@ -48,10 +48,10 @@ pub struct Clerk {
 
 impl Clerk {
     /// For these rooms, with credentials from there.
-    pub fn new(rooms: Rooms, source: Source, patience: Patience) -> Self {
+    pub fn new(rooms: Rooms, api: Api, patience: Patience) -> Self {
         Self {
             rooms: Mutex::new(rooms),
-            source,
+            api,
             patience,
             newcomers: Mutex::new(Allowance::new(50.0, 10.0)),
         }
@@ -64,7 +64,7 @@ impl Clerk {
 
     /// The servers for one member; a failure goes to the log, and only that it failed goes to the page.
     async fn ice_servers(&self, member: &str) -> Result<ToPage, Refusal> {
-        match self.source.ice_servers(member).await {
+        match self.api.ice_servers(member).await {
             Ok(ice_servers) => Ok(ToPage::IceServers { ice_servers }),
             Err(error) => {
                 tracing::warn!("no iceServers: {error}");

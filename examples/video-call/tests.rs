@@ -1,6 +1,6 @@
 //! The room server as pages meet it: over real sockets on loopback, and what no page sends.
 
-use crate::ice_servers::{Api, Shared, Source};
+use crate::ice_servers::Api;
 use crate::rooms::{Limits, Rooms, SEATS};
 use crate::server::{self, Door};
 use crate::signalling::{Clerk, Patience};
@@ -25,13 +25,13 @@ struct House {
 
 impl House {
     async fn open() -> Self {
-        Self::with(Limits::default(), Patience::default(), secret()).await
+        Self::with(Limits::default(), Patience::default(), given().await).await
     }
 
-    async fn with(limits: Limits, patience: Patience, source: Source) -> Self {
+    async fn with(limits: Limits, patience: Patience, api: Api) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let clerk = Clerk::new(Rooms::new(limits), source, patience);
+        let clerk = Clerk::new(Rooms::new(limits), api, patience);
         let door = Door::new(vec![ORIGIN.to_owned()], clerk);
         tokio::spawn(server::serve(listener, door));
         Self { address }
@@ -52,11 +52,15 @@ impl House {
     }
 }
 
-fn secret() -> Source {
-    Source::Secret(Shared {
-        urls: vec!["turn:192.0.2.1:3478".to_owned()],
-        secret: "a secret of these tests".to_owned(),
-    })
+/// A stand-in for hairpin's API that gives the same to everybody.
+async fn given() -> Api {
+    let servers = json!([{"urls": ["turn:192.0.2.1:3478"], "username": "1:x", "credential": "c"}]);
+    let answer = json!({ "iceServers": servers }).to_string();
+    let router = axum::Router::new().fallback(move || std::future::ready(answer.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, router).await });
+    Api::new(&url, "calls", "the-token").unwrap()
 }
 
 /// What a browser does, as far as the server sees it.
@@ -247,7 +251,7 @@ async fn rooms_have_a_bound_and_an_empty_room_is_none() {
         rooms: 2,
         ..Limits::default()
     };
-    let house = House::with(limits, Patience::default(), secret()).await;
+    let house = House::with(limits, Patience::default(), given().await).await;
     let (_ada, _) = house.member("one", "Ada").await;
     let (mut bo, _) = house.member("two", "Bo").await;
     let mut late = house.page().await;
@@ -450,7 +454,7 @@ async fn a_seat_nobody_comes_back_to_is_free_after_a_while() {
         grace: Duration::from_millis(200),
         ..Limits::default()
     };
-    let house = House::with(limits, Patience::default(), secret()).await;
+    let house = House::with(limits, Patience::default(), given().await).await;
     let (ada, first) = house.member("room", "Ada").await;
     let (mut bo, _) = house.member("room", "Bo").await;
     ada.cut();
@@ -484,7 +488,7 @@ async fn what_waits_for_an_absent_member_has_a_bound() {
         waiting: 40_000,
         ..Limits::default()
     };
-    let house = House::with(limits, Patience::default(), secret()).await;
+    let house = House::with(limits, Patience::default(), given().await).await;
     let (ada, first) = house.member("room", "Ada").await;
     let (mut bo, _) = house.member("room", "Bo").await;
     ada.cut();
@@ -503,7 +507,7 @@ async fn who_does_not_say_who_it_is_has_to_go() {
         join: Duration::from_millis(100),
         ..Patience::default()
     };
-    let house = House::with(Limits::default(), patience, secret()).await;
+    let house = House::with(Limits::default(), patience, given().await).await;
     assert_eq!(house.page().await.is_refused().await, "not-joined");
     let mut page = house.page().await;
     page.say(&json!({"type": "ping"})).await;
@@ -516,7 +520,7 @@ async fn who_is_silent_is_away_and_a_ping_that_is_answered_is_not_silence() {
         silence: Duration::from_millis(300),
         ..Patience::default()
     };
-    let house = House::with(Limits::default(), patience, secret()).await;
+    let house = House::with(Limits::default(), patience, given().await).await;
     // Nobody reads this one's socket, so nobody answers the pings.
     let (_ada, first) = house.member("room", "Ada").await;
     let (mut bo, _) = house.member("room", "Bo").await;
@@ -618,8 +622,8 @@ async fn api(
 async fn ice_servers_come_from_hairpins_api() {
     let answer = r#"{"iceServers":[{"urls":["stun:turn.example.org","turn:turn.example.org"],"username":"1:x","credential":"c"}]}"#;
     let (url, request) = api("201 Created", answer).await;
-    let source = Source::Api(Api::new(&url, "calls", "the-token").unwrap());
-    let house = House::with(Limits::default(), Patience::default(), source).await;
+    let api = Api::new(&url, "calls", "the-token").unwrap();
+    let house = House::with(Limits::default(), Patience::default(), api).await;
     let (_, joined) = house.member("room", "Ada").await;
     let expected: Value = serde_json::from_str(answer).unwrap();
     assert_eq!(joined["iceServers"], expected["iceServers"]);
@@ -644,8 +648,8 @@ async fn without_credentials_nobody_is_seated_and_no_reason_leaks() {
         ("201 Created", "{\"iceServers\":7}"),
     ] {
         let (url, _request) = api(status, body).await;
-        let source = Source::Api(Api::new(&url, "calls", "the-token").unwrap());
-        let house = House::with(Limits::default(), Patience::default(), source).await;
+        let api = Api::new(&url, "calls", "the-token").unwrap();
+        let house = House::with(Limits::default(), Patience::default(), api).await;
         let mut page = house.page().await;
         page.say(&json!({"type": "join", "room": "room", "name": "Ada"}))
             .await;

@@ -48,6 +48,7 @@ fn every_operation_answers_as_it_is_described() {
         "/v1/openapi.json",
         "/v1/status",
         "/v1/history",
+        "/v1/doctor",
         "/v1/settings",
         "/v1/limits",
         "/v1/log",

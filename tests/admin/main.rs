@@ -12,6 +12,17 @@ mod client;
 #[allow(dead_code)]
 mod server;
 
+// The room server of the example asks for credentials as any application does.
+#[path = "../../examples/video-call/ice_servers.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod ice_servers;
+#[path = "../../examples/video-call/messages.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod messages;
+#[path = "../../examples/video-call/trial.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod trial;
+
 mod access;
 mod api;
 mod credentials;
@@ -24,3 +35,4 @@ mod refusals;
 mod rig;
 mod schema;
 mod sessions;
+mod video_call;

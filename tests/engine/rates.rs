@@ -77,7 +77,7 @@ fn whoever_looks_twice_sees_what_passed_to_and_from_each_peer_between() {
 #[test]
 fn counting_ends_some_seconds_after_the_last_look() {
     let mut world = World::new();
-    let (mut client, _, id) = ready(&mut world, 1);
+    let (client, _, id) = ready(&mut world, 1);
     look(&mut world, id);
     client.push(&mut world, 0x4000, &[0; 300]);
     world.advance(14);
