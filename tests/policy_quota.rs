@@ -87,6 +87,57 @@ fn new_limits_hold_for_new_leases_and_leave_live_ones() {
 }
 
 #[test]
+fn users_of_a_group_share_its_quota_and_a_group_that_was_not_named_is_none() {
+    let quotas = Quotas::new(limits(0, 2, 0));
+    quotas.set_groups([("shop", 3), ("game", 0)]);
+    let admit = |group: &str, user: &str| quotas.admit_in(Some(group), user, ip("8.8.8.8"));
+    let mut shop = vec![
+        admit("shop", "shop:a").unwrap(),
+        admit("shop", "shop:a").unwrap(),
+        admit("shop", "shop:b").unwrap(),
+    ];
+    assert_eq!(shop[0].group(), Some("shop"));
+    assert_eq!(admit("shop", "shop:c").unwrap_err(), QuotaExceeded::Group);
+    // A user's own quota is told first.
+    assert_eq!(admit("shop", "shop:a").unwrap_err(), QuotaExceeded::User);
+    let _others: Vec<Lease> = (0..9)
+        .flat_map(|user| {
+            let user = user.to_string();
+            [
+                admit("game", &user).unwrap(),
+                admit("unheard", &user).unwrap(),
+            ]
+        })
+        .collect();
+    assert_eq!(quotas.in_use_by("shop"), 3);
+    assert_eq!(quotas.in_use_by("game"), 9);
+    assert_eq!(quotas.in_use_by("unheard"), 0);
+    shop.pop();
+    shop.push(admit("shop", "shop:c").unwrap());
+    assert_eq!(quotas.in_use_by("shop"), 3);
+}
+
+#[test]
+fn groups_that_are_named_anew_keep_their_counts() {
+    let quotas = Quotas::new(Limits::default());
+    let admit = |user: &str| quotas.admit_in(Some("shop"), user, ip("8.8.8.8"));
+    quotas.set_groups([("shop", 1)]);
+    let lease = admit("a").unwrap();
+    quotas.set_groups([("shop", 2)]);
+    let _second = admit("b").unwrap();
+    assert_eq!(admit("c").unwrap_err(), QuotaExceeded::Group);
+    // Gone, its leases live on; and back, it is what it was.
+    quotas.set_groups([]);
+    assert_eq!(quotas.in_use_by("shop"), 2);
+    let _free = admit("d").unwrap();
+    quotas.set_groups([("shop", 3)]);
+    let _fourth = admit("e");
+    assert_eq!(admit("f").unwrap_err(), QuotaExceeded::Group);
+    drop(lease);
+    assert!(admit("g").is_ok());
+}
+
+#[test]
 fn threads_together_never_pass_a_limit() {
     let quotas = Quotas::new(limits(40, 10, 0));
     let alive = AtomicU32::new(0);

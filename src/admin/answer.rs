@@ -5,12 +5,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// Why a request is not served.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     error: String,
+    /// After how many seconds it may be asked again.
+    retry_after: Option<u64>,
 }
 
 /// What a handler gives.
@@ -21,6 +24,16 @@ impl Refusal {
         Refusal {
             status,
             error: error.into(),
+            retry_after: None,
+        }
+    }
+
+    /// Too much was asked for lately.
+    pub fn too_soon(wait: Duration, error: impl Into<String>) -> Self {
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        Refusal {
+            retry_after: u64::try_from(seconds).ok(),
+            ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, error)
         }
     }
 
@@ -43,6 +56,10 @@ impl IntoResponse for Refusal {
             answer
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        if let Some(seconds) = self.retry_after {
+            let seconds = HeaderValue::from(seconds);
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         answer
     }

@@ -19,6 +19,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Instant;
 use tracing::info;
 
 /// How long a credential that an operator mints is good if it is not said, and at most, in seconds.
@@ -194,6 +195,11 @@ fn generate(
     if !(1..=most).contains(&ttl) {
         return Err(Refusal::bad(format!("`ttl` is 1 to {most} seconds")));
     }
+    let made = office.minting.take(key, Instant::now());
+    made.map_err(|wait| {
+        let why = "this key has had as many credentials made as it may for now";
+        Refusal::too_soon(wait, why)
+    })?;
     let identifier = order.identifier.filter(|identifier| !identifier.is_empty());
     let identifier = identifier.unwrap_or_else(random);
     mint(
@@ -298,6 +304,8 @@ pub(super) async fn cors(
         && origins.any(|allowed| origin == allowed)
     {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let shown = HeaderValue::from_static("Retry-After");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, shown);
         if is_preflight {
             let fixed = [
                 (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),

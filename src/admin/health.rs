@@ -30,7 +30,12 @@ fn told(found: Result<(), String>) -> Response {
 }
 
 pub(super) async fn scrape(State(office): State<Arc<Office>>) -> Response {
-    match office.metrics.render(&office.service.facts()) {
+    let mut facts = office.service.facts();
+    for key in &mut facts.keys {
+        let had = office.minting.of(&key.name);
+        (key.made, key.refused) = (had.made, had.refused);
+    }
+    match office.metrics.render(&facts) {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be rendered");

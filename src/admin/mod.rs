@@ -19,6 +19,7 @@ mod health;
 mod history;
 mod http;
 mod limits;
+mod minting;
 mod office;
 mod orders;
 mod page;

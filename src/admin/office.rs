@@ -2,6 +2,7 @@
 
 use super::examination::Examination;
 use super::history::History;
+use super::minting::Minting;
 use super::ready::Readiness;
 use super::sampler::Sampler;
 use crate::doctor::Machine;
@@ -32,6 +33,7 @@ pub(super) struct Office {
     pub history: History,
     pub readiness: Readiness,
     pub examination: Examination,
+    pub minting: Minting,
 }
 
 impl Office {
@@ -45,6 +47,7 @@ impl Office {
             history: History::default(),
             readiness: Readiness::default(),
             examination: Examination::of(offered.machine),
+            minting: Minting::default(),
         }
     }
 

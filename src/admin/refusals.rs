@@ -218,6 +218,10 @@ const fn room(reason: RefusalReason) -> (&'static str, &'static str) {
             "It makes and ends allocations without pause. `quarantine_per_user` under [limits] and `quarantine` under \
              [relay] say how many rest, and how long.",
         ),
+        Is::KeyQuota => (
+            "the users of its application have as many allocations together as they may",
+            "`allocations` of the [[credentials.key]] that its user name begins with, behind the time, says how many.",
+        ),
         Is::SourceQuota => (
             "its address has as many allocations as one may",
             "`allocations_per_source` under [limits] says how many; many clients behind one NAT may need more.",

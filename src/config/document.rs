@@ -354,6 +354,10 @@ pub(super) struct CredentialKey {
     pub token: Given<SecretSource>,
     pub ttl: Given<Read<Duration>>,
     pub max_ttl: Given<Read<Duration>>,
+    pub credentials_per_second: Given<u32>,
+    pub credentials_burst: Given<u32>,
+    pub allocations: Given<u32>,
+    pub bandwidth: Given<Read<Rate>>,
     pub origins: List<String>,
 }
 

@@ -84,6 +84,9 @@ const SHOWN: &[&str] = &[
     "hosts",
     "ttl",
     "max_ttl",
+    "credentials_per_second",
+    "credentials_burst",
+    "bandwidth",
     "origins",
 ];
 /// Tables of the file, as they appear in headers.

@@ -714,6 +714,15 @@ pub struct CredentialKey {
     /// How long at most.
     #[serde(serialize_with = "view::duration")]
     pub max_ttl: Duration,
+    /// Credentials it may have made each second; `None` means any number.
+    pub credentials_per_second: Option<u32>,
+    /// Credentials it may have made at once, after it made fewer for a while.
+    pub credentials_burst: u32,
+    /// Allocations that all its credentials may hold together; `None` means any number.
+    pub allocations: Option<u32>,
+    /// Bits a second that all of those may have relayed each way; 0 means no limit.
+    #[serde(serialize_with = "view::rate")]
+    pub bandwidth: u64,
     /// Web pages that may ask by themselves, by their origin.
     pub origins: Vec<String>,
 }

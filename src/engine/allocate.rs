@@ -299,7 +299,11 @@ impl Engine {
     fn admit(&self, client: &ClientPath, request: &Authorized<'_>) -> Result<Lease, ErrorCode> {
         self.shared
             .quotas
-            .admit(&request.quota_name, client.tuple.client().ip())
+            .admit_in(
+                request.holder.group(),
+                &request.quota_name,
+                client.tuple.client().ip(),
+            )
             .map_err(|exceeded| self.refuse_quota(exceeded))
     }
 
@@ -353,6 +357,7 @@ impl Engine {
                 RefusalReason::UserQuarantine,
                 ErrorCode::AllocationQuotaReached,
             ),
+            QuotaExceeded::Group => (RefusalReason::KeyQuota, ErrorCode::AllocationQuotaReached),
             QuotaExceeded::Source => (
                 RefusalReason::SourceQuota,
                 ErrorCode::AllocationQuotaReached,
@@ -476,7 +481,10 @@ impl Engine {
             icmp: (0, 0),
             mobile,
             new_peers: NewPeers::default(),
-            meter: self.shared.bandwidth.meter(pending.lease.user()),
+            meter: self
+                .shared
+                .bandwidth
+                .meter(pending.lease.user(), pending.lease.group()),
             lease: pending.lease,
         };
         let slot = self.allocations.vacant_key() as Slot;

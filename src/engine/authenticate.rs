@@ -47,6 +47,13 @@ impl Holder {
         self.token_ends.is_some()
     }
 
+    /// Of an ephemeral `expiry:group:name` the group, which the integrity covers as it does the whole name. It is one only
+    /// where quotas know it.
+    pub fn group(&self) -> Option<&str> {
+        let (group, _) = self.user_part.as_deref()?.split_once(':')?;
+        Some(group)
+    }
+
     /// Whether both are one by what they proved. The name that goes with an access token is the id of the key that seals
     /// it: it is everybody's with a token of that server, and may be the name of a user, who is somebody else.
     pub fn is_same(&self, other: &Holder) -> bool {

@@ -149,6 +149,8 @@ reasons! {
         UserQuota => "user_quota",
         /// As many relay ports as allowed rest on account of the user.
         UserQuarantine => "user_quarantine",
+        /// Users whose credentials one key made have as many together as allowed.
+        KeyQuota => "key_quota",
         /// The source address has as many as allowed.
         SourceQuota => "source_quota",
         /// The server has as many as allowed.

@@ -424,7 +424,7 @@ impl Engine {
         );
         let bandwidth = &self.shared.bandwidth;
         if allocation.meter.is_some() == bandwidth.is_unlimited() {
-            allocation.meter = bandwidth.meter(allocation.lease.user());
+            allocation.meter = bandwidth.meter(allocation.lease.user(), allocation.lease.group());
         }
         let holder = &allocation.holder;
         let part = holder.user_part.as_deref();

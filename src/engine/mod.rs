@@ -271,7 +271,8 @@ impl Engine {
         for (_, allocation) in &mut self.allocations {
             if allocation.meter.is_some() == bandwidth.is_unlimited() {
                 allocation.unroute(|change| events.push_back(change.into()));
-                allocation.meter = bandwidth.meter(allocation.lease.user());
+                allocation.meter =
+                    bandwidth.meter(allocation.lease.user(), allocation.lease.group());
             }
         }
     }

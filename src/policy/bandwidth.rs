@@ -1,4 +1,5 @@
-//! How many bytes may be relayed: of one allocation, of one user, of the whole server, each way for itself.
+//! How many bytes may be relayed: of one allocation, of one user, of a group of users, of the whole server, each way for
+//! itself.
 //!
 //! A [`Meter`] belongs to an allocation and is asked for each payload, so there is no lock in it. Where nothing is
 //! limited there is no meter. What passes may be a burst above the rate; datagrams beyond it are dropped by whoever asks,
@@ -14,7 +15,7 @@
 use super::bucket::Bucket;
 use ahash::RandomState;
 use hashbrown::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -69,6 +70,16 @@ struct Server {
     limits: Current,
     ways: [TotalWay; 2],
     users: Mutex<HashMap<Arc<str>, Weak<User>, RandomState>>,
+    groups: Mutex<HashMap<Arc<str>, Arc<Group>, RandomState>>,
+    /// Whether any group has a limit.
+    has_groups: AtomicBool,
+}
+
+/// Users that share a limit.
+#[derive(Debug, Default)]
+struct Group {
+    rate: AtomicU64,
+    ways: [Bucket; 2],
 }
 
 /// The limits in force, which every payload asks for.
@@ -151,17 +162,20 @@ impl Bandwidth {
             server: Arc::new(Server {
                 limits: current,
                 ways: Default::default(),
-                users: Mutex::new(HashMap::with_hasher(hasher)),
+                users: Mutex::new(HashMap::with_hasher(hasher.clone())),
+                groups: Mutex::new(HashMap::with_hasher(hasher)),
+                has_groups: AtomicBool::new(false),
             }),
         }
     }
 
-    /// A meter for an allocation of `user`; `None` where nothing is limited.
+    /// A meter for an allocation of `user`, who may be of a group; `None` where nothing is limited.
     #[must_use]
-    pub fn meter(&self, user: &str) -> Option<Arc<Meter>> {
+    pub fn meter(&self, user: &str, group: Option<&str>) -> Option<Arc<Meter>> {
         if self.is_unlimited() {
             return None;
         }
+        let group = group.and_then(|group| self.server.groups().get(group).cloned());
         let mut users = self.server.users();
         let known = users.get(user).and_then(Weak::upgrade);
         let user = known.unwrap_or_else(|| {
@@ -176,6 +190,7 @@ impl Bandwidth {
         Some(Arc::new(Meter {
             server: Arc::clone(&self.server),
             user,
+            group,
             ways: Default::default(),
         }))
     }
@@ -185,12 +200,34 @@ impl Bandwidth {
     #[inline]
     pub fn is_unlimited(&self) -> bool {
         let limits = self.server.limits.get();
-        limits.per_allocation == 0 && limits.per_user == 0 && limits.total == 0
+        limits.per_allocation == 0
+            && limits.per_user == 0
+            && limits.total == 0
+            && !self.server.has_groups.load(Ordering::Relaxed)
     }
 
     /// Replaces the limits. Allocations get meters, or lose them, only when whoever has them asks again.
     pub fn set_limits(&self, limits: BandwidthLimits) {
         self.server.limits.set(limits);
+    }
+
+    /// Which groups there are from now on, and how many bytes a second those of each may have relayed together; 0 means no
+    /// limit. Allocations get meters as with [`Bandwidth::set_limits`].
+    pub fn set_groups<'g>(&self, groups: impl IntoIterator<Item = (&'g str, u64)>) {
+        let mut known = self.server.groups();
+        for group in known.values() {
+            group.rate.store(0, Ordering::Relaxed);
+        }
+        let (mut has_limits, mut named) = (false, Vec::new());
+        for (name, rate) in groups {
+            let group = known.entry(Arc::from(name)).or_default();
+            group.rate.store(rate, Ordering::Relaxed);
+            has_limits |= rate > 0;
+            named.push(name);
+        }
+        // Those that meters count for stay, so that a name that comes back is the same group.
+        known.retain(|name, group| Arc::strong_count(group) > 1 || named.contains(&&**name));
+        self.server.has_groups.store(has_limits, Ordering::Relaxed);
     }
 
     /// The limits in force.
@@ -210,6 +247,11 @@ impl Server {
     fn users(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<User>, RandomState>> {
         // Each change of the map is one, so a poisoned lock holds a good map.
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>, RandomState>> {
+        // Whatever is left of a change that was not finished is a good map as well.
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn burst(&self, rate: u64) -> u64 {
@@ -278,6 +320,7 @@ impl TotalWay {
 pub struct Meter {
     server: Arc<Server>,
     user: Arc<User>,
+    group: Option<Arc<Group>>,
     ways: [Bucket; 2],
 }
 
@@ -304,6 +347,9 @@ impl Meter {
         let (total, user, own) = self.way(way);
         add(own, limits.per_allocation);
         add(&user.bucket, limits.per_user);
+        if let Some((bucket, rate)) = self.of_group(way) {
+            add(bucket, rate);
+        }
         if limits.total > 0 {
             add(&total.bucket, limits.total);
             let share = total.share(now, limits.total, user);
@@ -335,7 +381,10 @@ impl Meter {
             }
         };
         let (total, user, own) = self.way(way);
-        let own = wait(own, limits.per_allocation).max(wait(&user.bucket, limits.per_user));
+        let mut own = wait(own, limits.per_allocation).max(wait(&user.bucket, limits.per_user));
+        if let Some((bucket, rate)) = self.of_group(way) {
+            own = own.max(wait(bucket, rate));
+        }
         let is_short = limits.total > 0
             && total.bucket.level(now, limits.total) >= self.server.burst(limits.total) / 2;
         if !is_short {
@@ -343,6 +392,17 @@ impl Meter {
         }
         let share = total.share(now, limits.total, user);
         own.max(wait(&user.share, share))
+    }
+
+    /// What the group had, and how much it may have a second.
+    fn of_group(&self, way: Direction) -> Option<(&Bucket, u64)> {
+        let group = self.group.as_deref()?;
+        let [to_peer, to_client] = &group.ways;
+        let bucket = match way {
+            Direction::ToPeer => to_peer,
+            Direction::ToClient => to_client,
+        };
+        Some((bucket, group.rate.load(Ordering::Relaxed)))
     }
 
     fn way(&self, way: Direction) -> (&TotalWay, &UserWay, &Bucket) {

@@ -1,4 +1,4 @@
-//! How many allocations may live: in total, for one user, for one source address.
+//! How many allocations may live: in total, for one user, for a group of users, for one source address.
 //!
 //! A quota hangs on the session: whatever makes an allocation asks [`Quotas::admit`] and keeps the [`Lease`] as
 //! long as the allocation lives. There is no bandwidth and no rate here. Only requests that were authenticated get this
@@ -34,6 +34,9 @@ pub enum QuotaExceeded {
     /// As many relay ports rest on account of the user as may: 486 as well.
     #[error("as many relay ports rest on account of the user as may")]
     Resting,
+    /// The users of a group hold as many together as they may: 486 too.
+    #[error("the users of the group hold as many allocations together as they may")]
+    Group,
     /// The source address holds as many as one source may.
     #[error("the source address holds as many allocations as one source may")]
     Source,
@@ -48,6 +51,7 @@ impl QuotaExceeded {
         match self {
             Self::User => "user",
             Self::Resting => "resting",
+            Self::Group => "group",
             Self::Source => "source",
             Self::Total => "total",
         }
@@ -68,6 +72,15 @@ struct Book {
     // while a count of it is above zero.
     users: HashMap<Arc<str>, OfUser, RandomState>,
     sources: HashMap<IpAddr, u32, RandomState>,
+    /// Those that were named, and former ones that still have allocations.
+    groups: HashMap<Arc<str>, OfGroup, RandomState>,
+}
+
+/// What the users of a group have.
+#[derive(Clone, Copy, Debug, Default)]
+struct OfGroup {
+    live: u32,
+    limit: u32,
 }
 
 /// What a user has.
@@ -101,7 +114,8 @@ impl Quotas {
                 limits,
                 total: 0,
                 users: HashMap::with_hasher(hasher.clone()),
-                sources: HashMap::with_hasher(hasher),
+                sources: HashMap::with_hasher(hasher.clone()),
+                groups: HashMap::with_hasher(hasher),
             })),
         }
     }
@@ -111,6 +125,20 @@ impl Quotas {
     /// # Errors
     /// The limit that is reached, see [`QuotaExceeded`].
     pub fn admit(&self, user: &str, source: IpAddr) -> Result<Lease, QuotaExceeded> {
+        self.admit_in(None, user, source)
+    }
+
+    /// Like [`Quotas::admit`], for a user of a group. A group that [`Quotas::set_groups`] did not name is as none, so that
+    /// what clients say makes no groups.
+    ///
+    /// # Errors
+    /// The limit that is reached, see [`QuotaExceeded`].
+    pub fn admit_in(
+        &self,
+        group: Option<&str>,
+        user: &str,
+        source: IpAddr,
+    ) -> Result<Lease, QuotaExceeded> {
         let source = counted_as(source);
         let mut book = lock(&self.book);
         let known = book.users.get_key_value(user);
@@ -122,6 +150,10 @@ impl Quotas {
         if reached(book.limits.resting_per_user, of_user.resting) {
             return Err(QuotaExceeded::Resting);
         }
+        let group = group.and_then(|group| book.groups.get_key_value(group));
+        if group.is_some_and(|(_, of_group)| reached(of_group.limit, of_group.live)) {
+            return Err(QuotaExceeded::Group);
+        }
         if reached(book.limits.per_source, of_source) {
             return Err(QuotaExceeded::Source);
         }
@@ -129,6 +161,10 @@ impl Quotas {
             return Err(QuotaExceeded::Total);
         }
         let user = known.map_or_else(|| Arc::from(user), |(name, _)| Arc::clone(name));
+        let group = group.map(|(name, _)| Arc::clone(name));
+        if let Some(of_group) = group.as_ref().and_then(|group| book.groups.get_mut(group)) {
+            of_group.live += 1;
+        }
         book.change(&user, |of_user| of_user.live += 1);
         book.sources.insert(source, of_source + 1);
         book.total += 1;
@@ -136,8 +172,31 @@ impl Quotas {
         Ok(Lease {
             book: Arc::clone(&self.book),
             user,
+            group,
             source,
         })
+    }
+
+    /// Which groups there are from now on, and how many allocations the users of each may hold together; 0 means no bound.
+    /// Live leases stay in the groups they were admitted in.
+    pub fn set_groups<'g>(&self, groups: impl IntoIterator<Item = (&'g str, u32)>) {
+        let mut book = lock(&self.book);
+        for of_group in book.groups.values_mut() {
+            of_group.limit = 0;
+        }
+        let mut named = Vec::new();
+        for (name, limit) in groups {
+            book.groups.entry(Arc::from(name)).or_default().limit = limit;
+            named.push(name);
+        }
+        book.groups
+            .retain(|name, of_group| of_group.live > 0 || named.contains(&&**name));
+    }
+
+    /// Leases alive of the users of a group.
+    pub fn in_use_by(&self, group: &str) -> u32 {
+        let book = lock(&self.book);
+        book.groups.get(group).map_or(0, |of_group| of_group.live)
     }
 
     /// Replaces the limits. Live leases stay, also those above a new limit.
@@ -168,6 +227,7 @@ impl Quotas {
 pub struct Lease {
     book: Arc<Mutex<Book>>,
     user: Arc<str>,
+    group: Option<Arc<str>>,
     source: IpAddr,
 }
 
@@ -175,6 +235,11 @@ impl Lease {
     /// The user it counts for.
     pub fn user(&self) -> &str {
         &self.user
+    }
+
+    /// The group it counts for.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 
     /// Counts it for another source from here on, unless that holds as many as it may: then nothing changes.
@@ -232,6 +297,10 @@ impl Drop for Lease {
         book.change(&self.user, |of_user| {
             of_user.live = of_user.live.saturating_sub(1);
         });
+        let group = self.group.as_ref();
+        if let Some(of_group) = group.and_then(|group| book.groups.get_mut(group)) {
+            of_group.live = of_group.live.saturating_sub(1);
+        }
         book.leave_source(&self.source);
     }
 }

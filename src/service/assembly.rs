@@ -127,10 +127,14 @@ pub fn shared(
             external: relay.public(),
         })
         .collect();
+    let quotas = Quotas::new(limits(settings, relays.len()));
+    quotas.set_groups(allocations_of_keys(settings));
+    let bandwidth = Bandwidth::new(bandwidth_limits(&settings.bandwidth));
+    bandwidth.set_groups(bandwidth_of_keys(settings));
     Ok(Shared {
         rules: Arc::new(rules(settings, relays, seeds)?),
-        quotas: Quotas::new(limits(settings, relays.len())),
-        bandwidth: Bandwidth::new(bandwidth_limits(&settings.bandwidth)),
+        quotas,
+        bandwidth,
         strangers: Arc::new(Strangers::new(stranger_limits(settings))),
         relays: Arc::new(RelayPool::new(
             &addresses,
@@ -190,6 +194,18 @@ pub fn bandwidth_limits(bandwidth: &config::Bandwidth) -> BandwidthLimits {
         total: bandwidth.total / 8,
         burst: bandwidth.burst,
     }
+}
+
+/// How many allocations the credentials of each key may hold together.
+pub fn allocations_of_keys(settings: &Settings) -> impl Iterator<Item = (&str, u32)> {
+    let keys = settings.credentials.keys.iter();
+    keys.map(|key| (key.name.as_str(), key.allocations.unwrap_or(0)))
+}
+
+/// How much those may have relayed, in bytes a second.
+pub fn bandwidth_of_keys(settings: &Settings) -> impl Iterator<Item = (&str, u64)> {
+    let keys = settings.credentials.keys.iter();
+    keys.map(|key| (key.name.as_str(), key.bandwidth / 8))
 }
 
 /// How much strangers are answered.

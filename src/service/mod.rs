@@ -13,14 +13,14 @@ mod watch;
 
 pub use reload::{ReloadError, Reloaded};
 
-use crate::config::{Loaded, Settings};
+use crate::config::{CredentialKey, Loaded, Settings};
 use crate::engine::Shared;
 use crate::net::addresses::RelayAddress;
 use crate::net::control::Control;
 use crate::net::dtls::Dtls;
 use crate::net::tls::Tls;
-use crate::telemetry::Facts;
 use crate::telemetry::log::Levels;
+use crate::telemetry::{Facts, KeyFacts};
 use arc_swap::ArcSwap;
 use assembly::Seeds;
 use revocations::Revocations;
@@ -187,10 +187,30 @@ impl Service {
                 .map(|of| (of.file().display().to_string(), of.not_after()))
                 .collect(),
             limits: limits(&settings),
+            keys: self.keys(&settings),
             is_draining: self.is_draining(),
             loaded: self.loaded.load(Ordering::Relaxed),
             failed_reloads: self.failed_reloads.load(Ordering::Relaxed),
         }
+    }
+
+    fn keys(&self, settings: &Settings) -> Vec<KeyFacts> {
+        let keys = settings.credentials.keys.iter();
+        let facts = |key: &CredentialKey| KeyFacts {
+            name: key.name.clone(),
+            allocations: self.shared.quotas.in_use_by(&key.name).into(),
+            limits: vec![
+                ("allocations", key.allocations.unwrap_or(0).into()),
+                ("bandwidth", key.bandwidth),
+                (
+                    "credentials_per_second",
+                    key.credentials_per_second.unwrap_or(0).into(),
+                ),
+            ],
+            made: 0,
+            refused: 0,
+        };
+        keys.map(facts).collect()
     }
 
     /// Whether new allocations are refused.

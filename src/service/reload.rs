@@ -97,6 +97,10 @@ impl Service {
         self.shared
             .bandwidth
             .set_limits(assembly::bandwidth_limits(&settings.bandwidth));
+        let keys = assembly::allocations_of_keys(&settings);
+        self.shared.quotas.set_groups(keys);
+        let keys = assembly::bandwidth_of_keys(&settings);
+        self.shared.bandwidth.set_groups(keys);
         self.shared
             .strangers
             .set_limits(assembly::stranger_limits(&settings));

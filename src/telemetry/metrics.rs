@@ -44,12 +44,29 @@ pub struct Facts {
     pub certificates: Vec<(String, i64)>,
     /// Limits that are in force, by their keys in the configuration.
     pub limits: Vec<(&'static str, u64)>,
+    /// The keys of applications that have credentials made.
+    pub keys: Vec<KeyFacts>,
     /// Whether new allocations are refused since the server is about to stop.
     pub is_draining: bool,
     /// When the configuration was read last, Unix time.
     pub loaded: u64,
     /// How often it was to be read and could not be used.
     pub failed_reloads: u64,
+}
+
+/// What there is to tell of an application's key.
+#[derive(Clone, Debug, Default)]
+pub struct KeyFacts {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Allocations that its credentials hold.
+    pub allocations: u64,
+    /// Its limits by their names in the configuration; 0 for none.
+    pub limits: Vec<(&'static str, u64)>,
+    /// Credentials made with it.
+    pub made: u64,
+    /// Credentials it was refused, as it wanted too many a second.
+    pub refused: u64,
 }
 
 struct Source {
@@ -101,6 +118,34 @@ impl Facts {
             "Limits in force, by their key in the configuration; one that is not there has none",
             ["limit"],
             self.limits.iter().map(|(key, value)| ([*key], *value)),
+        );
+        let keys = || self.keys.iter();
+        families.counters(
+            "hairpin_credentials_total",
+            "Credentials that applications asked for, by key: made, or refused since they were too many a second",
+            ["key", "outcome"],
+            keys().flat_map(|key| {
+                let name = key.name.as_str();
+                [
+                    ([name, "made"], key.made),
+                    ([name, "refused"], key.refused),
+                ]
+            }),
+        );
+        families.gauges(
+            "hairpin_credential_key_allocations",
+            "Allocations that the credentials of a key hold together",
+            ["key"],
+            keys().map(|key| ([key.name.as_str()], key.allocations)),
+        );
+        families.gauges(
+            "hairpin_credential_key_limit",
+            "Limits of a key, by their names in the configuration; one that is not there has none",
+            ["key", "limit"],
+            keys().flat_map(|key| {
+                let limits = key.limits.iter().filter(|(_, limit)| *limit > 0);
+                limits.map(|(name, limit)| ([key.name.as_str(), name], *limit))
+            }),
         );
         families.gauges(
             "hairpin_draining",

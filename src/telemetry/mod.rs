@@ -10,5 +10,5 @@ mod metrics;
 pub mod panics;
 pub mod process;
 
-pub use metrics::{Facts, Metrics, Sources};
+pub use metrics::{Facts, KeyFacts, Metrics, Sources};
 pub use process::Process;

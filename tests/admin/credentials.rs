@@ -1,10 +1,11 @@
 //! Credentials for applications.
 
 use crate::client::Client;
-use crate::rig::{KEY, ORIGIN, OTHER_KEY, Running, bearer, start};
+use crate::rig::{KEY, ORIGIN, OTHER_KEY, Running, SMALL_KEY, bearer, start, start_with};
 use hairpin::config;
 use hairpin::wire::attribute::Family;
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 fn generate(running: &Running, key: &str, token: &str, body: &str) -> (u16, Value) {
     let path = format!("/v1/turn/keys/{key}/credentials/generate-ice-servers");
@@ -114,6 +115,82 @@ fn lifetimes_are_bounded() {
 }
 
 #[test]
+fn a_key_has_so_many_credentials_made_at_once_and_others_are_not_kept_waiting() {
+    let running = start();
+    let path = "/v1/turn/keys/small/credentials/generate";
+    let origin = format!("Origin: {ORIGIN}");
+    let ask = |body| {
+        let headers = [&*bearer(SMALL_KEY), &*origin];
+        running.ask_at(running.credentials, "POST", path, &headers, body)
+    };
+    // What is wrong does not count.
+    for _ in 0..5 {
+        assert_eq!(ask("{\"ttl\":0}").status, 400);
+    }
+    let begun = Instant::now();
+    let answers: Vec<_> = (0..8).map(|_| ask("")).collect();
+    let took = begun.elapsed().as_secs();
+    let made = answers.iter().filter(|answer| answer.status == 201).count();
+    let refused: Vec<_> = answers.iter().filter(|a| a.status == 429).collect();
+    assert_eq!(made + refused.len(), 8);
+    assert!(
+        (3..=4 + took as usize).contains(&made),
+        "{made} in {took} s"
+    );
+    let last = refused.last().unwrap();
+    assert_eq!(last.header("retry-after"), Some("1"));
+    let readable = last.header("access-control-expose-headers");
+    assert_eq!(readable, Some("Retry-After"));
+    assert_eq!(generate(&running, "other", OTHER_KEY, "").0, 201);
+    let metrics = running.server.metrics();
+    let of = |key: &str, outcome: &str| {
+        metrics.get(&format!(
+            "hairpin_credentials_total{{key=\"{key}\",outcome=\"{outcome}\"}}"
+        ))
+    };
+    assert_eq!(of("small", "made"), made as u64);
+    assert_eq!(of("small", "refused"), refused.len() as u64);
+    assert_eq!((of("other", "made"), of("other", "refused")), (1, 0));
+    // A second later there is one more.
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(ask("").status, 201);
+}
+
+#[test]
+fn credentials_of_a_key_hold_so_many_allocations_together() {
+    let mut text = String::new();
+    let running = start_with(|setup| {
+        text = setup.text();
+        setup
+    });
+    let made = |key: &str, token: &str| {
+        let answer = generate(&running, key, token, "").1;
+        client(&running, &answer["iceServers"][1])
+    };
+    let (mut first, mut second) = (made("small", SMALL_KEY), made("small", SMALL_KEY));
+    first.allocate();
+    assert_eq!(second.try_allocate(Family::V4).code, Some(486));
+    made("other", OTHER_KEY).allocate();
+    let metrics = running.server.metrics();
+    let held = "hairpin_credential_key_allocations{key=\"small\"}";
+    assert_eq!(metrics.get(held), 1);
+    let limit = "hairpin_credential_key_limit{key=\"small\",limit=\"allocations\"}";
+    assert_eq!(metrics.get(limit), 1);
+    let refused = running.get("/v1/refusals");
+    assert_eq!(refused["refusals"][0]["reason"], "key_quota");
+    // Another limit holds after a reload, with what there is counted on.
+    assert!(text.contains("allocations = 1,"));
+    let text = text.replace("allocations = 1,", "allocations = 2,");
+    running.server.rewrite(&text);
+    assert_eq!(running.ask("POST", "/v1/reload", "").status, 200);
+    second.allocate();
+    let mut third = made("small", SMALL_KEY);
+    assert_eq!(third.try_allocate(Family::V4).code, Some(486));
+    assert_eq!(first.refresh(0).code, None);
+    third.allocate();
+}
+
+#[test]
 fn a_revoked_credential_ends_and_no_key_revokes_anothers() {
     let running = start();
     let made = |identifier: &str| {
@@ -184,6 +261,35 @@ fn their_own_address_has_nothing_else() {
             assert_eq!(answer.status, 404, "{path}");
         }
     }
+}
+
+#[test]
+fn limits_of_a_key_that_make_no_sense_are_named() {
+    let key = "[auth]\nsecrets = [\"Q2xlYXJseS1hLXNlY3JldC1vZi10ZXN0cw\"]\n[[credentials.key]]\nname = \"web\"\n\
+               token = \"YW4tYXBwbGljYXRpb24ncy1vd24ta2V5\"\n";
+    for (lines, what) in [
+        (
+            "credentials_burst = 5",
+            "give `credentials_per_second` as well",
+        ),
+        (
+            "credentials_per_second = 2\ncredentials_burst = 0",
+            "`credentials_burst` is too small",
+        ),
+        (
+            "credentials_per_second = 1000000",
+            "`credentials_per_second` is too large",
+        ),
+        ("bandwidth = \"1kbit/s\"", "`bandwidth` is too small"),
+    ] {
+        let error = config::parse(&format!("{key}{lines}\n"), "hairpin.toml");
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(what), "{lines}: {error}");
+    }
+    let free = "credentials_per_second = 0\nallocations = 0\nbandwidth = \"0bit/s\"\n";
+    let settings = config::parse(&format!("{key}{free}"), "hairpin.toml").unwrap();
+    let key = &settings.credentials.keys[0];
+    assert_eq!((key.credentials_per_second, key.allocations), (None, None));
 }
 
 #[test]

@@ -15,15 +15,17 @@ pub const READER: &str = "cmVhZGluZy1pcy1hbGwtdGhpcy1kb2Vz";
 pub const OPERATOR: &str = "b3BlcmF0aW5nLWlzLXdoYXQtdGhpcy1pcw";
 pub const KEY: &str = "YW4tYXBwbGljYXRpb24ncy1vd24ta2V5";
 pub const OTHER_KEY: &str = "YW5vdGhlci1hcHBsaWNhdGlvbidzLWtleQ";
+pub const SMALL_KEY: &str = "YS1rZXktd2l0aC1pdHMtb3duLWxpbWl0cw";
 pub const ORIGIN: &str = "https://app.example.org";
 
 /// What must not stand in any answer.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     SECRET,
     READER,
     OPERATOR,
     KEY,
     OTHER_KEY,
+    SMALL_KEY,
     crate::server::PASSWORD,
 ];
 
@@ -86,7 +88,9 @@ pub fn start_with(change: impl FnOnce(Setup) -> Setup) -> Running {
             "credentials",
             &format!(
                 "key = [{{ name = \"web\", token = \"{KEY}\", ttl = \"1h\", max_ttl = \"12h\", origins = [\"{ORIGIN}\"] }}, \
-                 {{ name = \"other\", token = \"{OTHER_KEY}\" }}]"
+                 {{ name = \"other\", token = \"{OTHER_KEY}\" }}, \
+                 {{ name = \"small\", token = \"{SMALL_KEY}\", credentials_per_second = 1, credentials_burst = 3, \
+                 allocations = 1, origins = [\"{ORIGIN}\"] }}]"
             ),
         );
     Running {

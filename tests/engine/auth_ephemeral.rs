@@ -4,6 +4,7 @@ use crate::client::{Client, allocate, bind, permit, refresh};
 use crate::world::{SECRET, Setup, UNIX_START, World, peer};
 use hairpin::auth::mint_ephemeral;
 use hairpin::engine::CloseReason;
+use hairpin::engine::counters::RefusalReason;
 use hairpin::policy::Limits;
 
 fn with_credential(world: &World, host: u8, secret: &str, user: &str, expiry: u64) -> Client {
@@ -37,6 +38,32 @@ fn t_rest_02_an_expired_credential_opens_nothing() {
     world.advance(1);
     assert_eq!(late.code(&mut world, &allocate()), 401);
     assert_eq!(world.auth_failures, [format!("{UNIX_START}:carol expired")]);
+}
+
+#[test]
+fn users_of_one_key_hold_so_many_allocations_together() {
+    let mut world = World::with(Setup {
+        limits: Limits::default(),
+        ..Setup::default()
+    });
+    world.shared.quotas.set_groups([("shop", 2)]);
+    let expiry = UNIX_START + 3600;
+    let mut first = with_credential(&world, 1, SECRET, "shop:a", expiry);
+    first.allocated(&mut world);
+    with_credential(&world, 2, SECRET, "shop:b", expiry + 1).allocated(&mut world);
+    let mut third = with_credential(&world, 3, SECRET, "shop:c", expiry + 2);
+    assert_eq!(third.code(&mut world, &allocate()), 486);
+    let refusals = world.counters[0].refusals();
+    let of_key = |(reason, count)| (reason == RefusalReason::KeyQuota).then_some(count);
+    assert_eq!(refusals.filter_map(of_key).sum::<u64>(), 1);
+    // Not of that key: another's, no key's, and one who only looks like it.
+    for (host, user) in [(4, "game:a"), (5, "shop"), (6, "shopping:a")] {
+        with_credential(&world, host, SECRET, user, expiry).allocated(&mut world);
+    }
+    assert_eq!(first.code(&mut world, &refresh().lifetime(0)), 0);
+    third.allocated(&mut world);
+    world.expect_nothing_left();
+    assert_eq!(world.shared.quotas.in_use_by("shop"), 0);
 }
 
 #[test]

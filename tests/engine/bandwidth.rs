@@ -1,7 +1,8 @@
 //! Limits of bandwidth: what passes in virtual time, what is dropped, and who is held back.
 
 use crate::client::{Client, bind};
-use crate::world::{Setup, World, peer};
+use crate::world::{SECRET, Setup, UNIX_START, World, peer};
+use hairpin::auth::mint_ephemeral;
 use hairpin::engine::counters::DropReason;
 use hairpin::policy::BandwidthLimits;
 use std::time::Duration;
@@ -80,6 +81,36 @@ fn x_sec_08_an_allocation_and_a_user_have_so_much_each_way_and_the_session_lives
     assert_eq!(usage.sum::<u64>(), arrived as u64);
     world.expect_nothing_left();
     assert_eq!(world.shared.bandwidth.users(), 0);
+}
+
+#[test]
+fn users_of_one_key_share_its_bandwidth_and_others_are_not_held_back() {
+    let mut world = World::new();
+    world.shared.bandwidth.set_groups([("shop", 100_000)]);
+    world.shared.quotas.set_groups([("shop", 0)]);
+    let mut of = |host: u8, user: &str| {
+        let mut client = world.client(host);
+        let minted = mint_ephemeral(SECRET.as_bytes(), Some(user), UNIX_START + 3600);
+        client.login.user = minted.0.into();
+        client.login.password = minted.1;
+        connected(&mut world, client)
+    };
+    let clients = [
+        of(1, "shop:a"),
+        of(2, "shop:b"),
+        of(3, "game:a"),
+        of(4, "shop"),
+    ];
+    let all: Vec<_> = clients.iter().map(|client| (client, 200)).collect();
+    let passed = send(&mut world, &all);
+    assert!(about(passed[0] + passed[1], 1_050_000), "{passed:?}");
+    assert_eq!(passed[2..], [2_000_000; 2]);
+    // Without the limit all passes, and with another one that holds at once.
+    world.shared.bandwidth.set_groups([("shop", 0)]);
+    assert_eq!(send(&mut world, &all), [2_000_000; 4]);
+    world.shared.bandwidth.set_groups([("shop", 300_000)]);
+    let passed = send(&mut world, &all);
+    assert!(about(passed[0] + passed[1], 3_150_000), "{passed:?}");
 }
 
 #[test]

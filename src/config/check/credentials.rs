@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::super::document::{self, List};
+use super::super::document::{self, Given, List};
 use super::super::error::Problem;
 use super::super::settings::{CredentialKey, Credentials};
 use super::super::units::show_duration;
 use super::admin::{Taken, check_name, check_token};
 use super::auth::Sources;
+use super::limits::{limit, rate};
 use super::{DAY, MINUTE, Problems};
 
 const TTL: Duration = DAY;
 const MAX_TTL: Duration = Duration::from_secs(2 * 24 * 3600);
+/// Credentials a second that a key may be limited to, at most, and for how many seconds they may be had at once if it is
+/// not said.
+const MOST_MADE: u32 = 100_000;
+const BURST_SECONDS: u32 = 10;
 const LONGEST_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
 
 pub(super) fn check(
@@ -79,6 +84,10 @@ fn keys(
             token,
             ttl,
             max_ttl,
+            credentials_per_second,
+            credentials_burst,
+            allocations,
+            bandwidth,
             origins,
         } = element.into_inner();
         let name = check_name("key", name, &span, problems);
@@ -106,6 +115,9 @@ fn keys(
                 ),
             ));
         }
+        let (credentials_per_second, credentials_burst) =
+            pace(credentials_per_second, credentials_burst, problems);
+        let bandwidth = rate("bandwidth", bandwidth, 0, problems);
         let origins = check_origins(origins, problems);
         if let (Some((place, name)), Some((span, token))) = (name, token) {
             names.push((place, name.clone()));
@@ -115,6 +127,10 @@ fn keys(
                 token,
                 ttl,
                 max_ttl: most,
+                credentials_per_second,
+                credentials_burst,
+                allocations: limit(allocations, None),
+                bandwidth,
                 origins,
             });
         }
@@ -122,6 +138,23 @@ fn keys(
     problems.repeated(&names, |name| format!("the key `{name}`"));
     problems.repeated(&secrets, |_| "this token".to_owned());
     keys
+}
+
+/// How many credentials a key may have made a second, and at once.
+fn pace(rate: Given<u32>, burst: Given<u32>, problems: &mut Problems) -> (Option<u32>, u32) {
+    let rate = rate.filter(|rate| *rate.get_ref() > 0);
+    if rate.is_none() {
+        if let Some(burst) = burst {
+            let message = "`credentials_burst` without a limit it is a burst of";
+            let problem = Problem::new(burst.span(), message);
+            problems.add(problem.help("give `credentials_per_second` as well"));
+        }
+        return (None, 0);
+    }
+    let rate = problems.count("credentials_per_second", rate, 1..=MOST_MADE, 1);
+    let default = rate.saturating_mul(BURST_SECONDS);
+    let burst = problems.count("credentials_burst", burst, 1..=10 * MOST_MADE, default);
+    (Some(rate), burst)
 }
 
 /// Origins as browsers write them (RFC 6454, section 6.2).

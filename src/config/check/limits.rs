@@ -55,11 +55,6 @@ pub(super) fn limits(
     default: to::Limits,
     problems: &mut Problems,
 ) -> to::Limits {
-    let limit = |given: Given<u32>, default: Option<u32>| match given.map(Spanned::into_inner) {
-        Some(0) => None,
-        Some(limit) => Some(limit),
-        None => default,
-    };
     let permissions = default.permissions_per_allocation;
     let channels = default.channels_per_allocation;
     to::Limits {
@@ -89,29 +84,46 @@ pub(super) fn limits(
     }
 }
 
+/// A number, of which 0 means none.
+pub(super) fn limit(given: Given<u32>, default: Option<u32>) -> Option<u32> {
+    match given.map(Spanned::into_inner) {
+        Some(0) => None,
+        Some(limit) => Some(limit),
+        None => default,
+    }
+}
+
+/// Bits a second, of which 0 means no limit.
+pub(super) fn rate(
+    key: &str,
+    given: Given<Read<Rate>>,
+    default: u64,
+    problems: &mut Problems,
+) -> u64 {
+    let given = given.map(|given| (given.span(), given.into_inner().0.0));
+    match given {
+        Some((_, 0)) => 0,
+        // Less than one packet a second relays nothing.
+        given => problems.within(key, given, 16_000..=FASTEST, default, |value| {
+            format!("\"{}\"", show_rate(value))
+        }),
+    }
+}
+
 pub(super) fn bandwidth(
     given: document::Bandwidth,
     default: to::Bandwidth,
     problems: &mut Problems,
 ) -> to::Bandwidth {
-    let mut rate = |key, given: Given<Read<Rate>>, default| {
-        let given = given.map(|given| (given.span(), given.into_inner().0.0));
-        match given {
-            Some((_, 0)) => 0,
-            // Less than one packet a second relays nothing.
-            given => problems.within(key, given, 16_000..=FASTEST, default, |value| {
-                format!("\"{}\"", show_rate(value))
-            }),
-        }
-    };
+    let mut of = |key, given, default| rate(key, given, default, problems);
     to::Bandwidth {
-        per_allocation: rate(
+        per_allocation: of(
             "per_allocation",
             given.per_allocation,
             default.per_allocation,
         ),
-        per_user: rate("per_user", given.per_user, default.per_user),
-        total: rate("total", given.total, default.total),
+        per_user: of("per_user", given.per_user, default.per_user),
+        total: of("total", given.total, default.total),
         burst: problems.duration(
             "burst",
             given.burst,
