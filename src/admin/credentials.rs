@@ -8,11 +8,12 @@ use super::answer::{Answer, Refusal, json, read};
 use super::guard::{bearer, is_same, unauthorized};
 use super::office::{Office, unix_now};
 use super::orders::{LONGEST_NAME, revoke_user};
+use super::places::Standing;
 use crate::auth::{Secret, mint_ephemeral};
 use crate::config::{CredentialKey, Settings};
 use crate::service::ice_servers::urls;
 use axum::body::Bytes;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -154,10 +155,11 @@ struct Order {
 pub(super) async fn ice_servers(
     State(office): State<Arc<Office>>,
     Path(key): Path<String>,
+    Extension(standing): Extension<Standing>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let minted = generate(&office, &key, &headers, &body);
+    let minted = generate(&office, &key, &headers, &standing, &body);
     created(minted.map(|minted| minted.servers()))
 }
 
@@ -165,10 +167,11 @@ pub(super) async fn ice_servers(
 pub(super) async fn one_server(
     State(office): State<Arc<Office>>,
     Path(key): Path<String>,
+    Extension(standing): Extension<Standing>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let minted = generate(&office, &key, &headers, &body);
+    let minted = generate(&office, &key, &headers, &standing, &body);
     created(minted.map(|minted| minted.one()))
 }
 
@@ -183,10 +186,11 @@ fn generate(
     office: &Office,
     key: &str,
     headers: &HeaderMap,
+    standing: &Standing,
     body: &Bytes,
 ) -> Result<Minted, Refusal> {
     let settings = office.service.settings();
-    let key = known(&settings, key, headers)?;
+    let key = known(&settings, key, headers, standing)?;
     let order: Order = read(body)?;
     let (ttl, most) = (
         order.ttl.unwrap_or(key.ttl.as_secs()),
@@ -214,10 +218,11 @@ fn generate(
 pub(super) async fn revoke(
     State(office): State<Arc<Office>>,
     Path((key, username)): Path<(String, String)>,
+    Extension(standing): Extension<Standing>,
     headers: HeaderMap,
 ) -> Response {
     let settings = office.service.settings();
-    let key = match known(&settings, &key, &headers) {
+    let key = match known(&settings, &key, &headers, &standing) {
         Ok(key) => key,
         Err(refused) => return refused.into_response(),
     };
@@ -255,6 +260,7 @@ fn known<'s>(
     settings: &'s Settings,
     name: &str,
     headers: &HeaderMap,
+    standing: &Standing,
 ) -> Result<&'s CredentialKey, Refusal> {
     let shown = bearer(headers).unwrap_or_default();
     let key = settings
@@ -268,6 +274,7 @@ fn known<'s>(
     let Some(key) = key.filter(|_| is_right && !shown.is_empty()) else {
         return Err(unauthorized("the key or its token is wrong"));
     };
+    standing.is_known();
     let origin = headers.get(header::ORIGIN);
     if let Some(origin) = origin
         && !key.origins.iter().any(|allowed| origin == allowed)

@@ -84,7 +84,7 @@ impl Doors {
             match self.socket {
                 Ok(Some(unix)) => {
                     info!(path = %unix.path.display(), "serving operators on a unix socket");
-                    http::serve_unix(unix.listener, all.clone(), unix.group).await
+                    http::serve_unix(unix.listener, all.clone(), office.clone(), unix.group).await
                 }
                 Ok(None) => std::future::pending().await,
                 Err(why) => {

@@ -10,6 +10,7 @@
 use super::answer::Refusal;
 use super::http::Door;
 use super::office::Office;
+use super::places::Standing;
 use crate::auth::Secret;
 use crate::config::Scope;
 use axum::extract::{Request, State};
@@ -50,6 +51,9 @@ pub(super) async fn guard(
         Ok(by) => by,
         Err(refusal) => return refusal.into_response(),
     };
+    if let Some(standing) = request.extensions().get::<Standing>() {
+        standing.is_known();
+    }
     if is_change
         && bearer(request.headers()).is_none()
         && !request.headers().contains_key(OWN_HEADER)

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The type Prometheus asks for.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -31,6 +32,7 @@ fn told(found: Result<(), String>) -> Response {
 
 pub(super) async fn scrape(State(office): State<Arc<Office>>) -> Response {
     let mut facts = office.service.facts();
+    facts.closed_connections = office.closed_connections.load(Ordering::Relaxed);
     for key in &mut facts.keys {
         let had = office.minting.of(&key.name);
         (key.made, key.refused) = (had.made, had.refused);

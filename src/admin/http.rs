@@ -1,10 +1,11 @@
-//! Connections: accepted, bounded in number, time and size, and handed to the router.
+//! Connections: accepted, bounded in number ([`super::places`]), time and size, and handed to the router.
 //!
 //! Whoever comes in by a unix socket and may not is turned away here, since the system says who it is. What a request has
 //! to show is [`super::guard`]'s concern. Main items: [`Door`], [`serve_tcp`], [`serve_unix`].
 
 use super::answer::Refusal;
 use super::office::Office;
+use super::places::{Place, Places, Source};
 use crate::net::peer_groups;
 use axum::Router;
 use axum::body::Body;
@@ -21,18 +22,21 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-/// How many connections one door has at a time; the next ones wait in the system's queue.
-const CONNECTIONS: usize = 64;
+/// How many connections one door has at a time, and how many of them one network or one user has.
+const CONNECTIONS: usize = 128;
+const CONNECTIONS_OF_SOURCE: usize = 64;
 
 /// How long a TLS handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the head of a request may take, from when the answer before it was handed to the system, or lies ready for
+/// How long the head of the first request may take, from when the connection was made, or the handshake done.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// How long the head of each other request may take, from when the answer before it was handed to the system, or lies ready for
 /// a slow reader.
 const HEAD: Duration = Duration::from_secs(30);
 
@@ -69,31 +73,41 @@ pub(super) async fn serve_tcp(
     office: Arc<Office>,
     has_tls: bool,
 ) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = places(&office);
     loop {
-        let Some((stream, place)) = next(&places, listener.accept()).await? else {
+        let Some((stream, address)) = accepted(listener.accept()).await else {
+            continue;
+        };
+        let control = office.service.control();
+        let network = control.settings().prefixes.of(address.ip());
+        let Some(place) = places.take(Source::Network(network)) else {
             continue;
         };
         let _ = stream.set_nodelay(true);
         let router = router.clone();
         let tls = if has_tls {
-            office.service.control().settings().tls.clone()
+            control.settings().tls.clone()
         } else {
             None
         };
         tokio::spawn(async move {
-            match tls {
-                // No certificate, no plain text in its place.
-                None if has_tls => {}
-                None => serve_connection(stream, router, Door::Network).await,
-                Some(tls) => {
-                    let acceptor = TlsAcceptor::from(tls.for_http());
-                    if let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await {
-                        serve_connection(stream, router, Door::Network).await;
+            let served = async {
+                match tls {
+                    // No certificate, no plain text in its place.
+                    None if has_tls => {}
+                    None => serve_connection(stream, router, Door::Network, &place).await,
+                    Some(tls) => {
+                        let acceptor = TlsAcceptor::from(tls.for_http());
+                        if let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await {
+                            serve_connection(stream, router, Door::Network, &place).await;
+                        }
                     }
                 }
+            };
+            tokio::select! {
+                () = served => {}
+                () = place.lost() => {}
             }
-            drop(place);
         });
     }
 }
@@ -102,37 +116,47 @@ pub(super) async fn serve_tcp(
 pub(super) async fn serve_unix(
     listener: UnixListener,
     router: Router,
+    office: Arc<Office>,
     group: u32,
 ) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = places(&office);
     loop {
-        let Some((stream, place)) = next(&places, listener.accept()).await? else {
+        let Some((stream, _)) = accepted(listener.accept()).await else {
             continue;
         };
         let Some(user) = admitted(&stream, group) else {
             continue;
         };
+        let Some(place) = places.take(Source::User(user)) else {
+            continue;
+        };
+        place.standing().is_known();
         let router = router.clone();
         tokio::spawn(async move {
-            serve_connection(stream, router, Door::Socket { user }).await;
-            drop(place);
+            tokio::select! {
+                () = serve_connection(stream, router, Door::Socket { user }, &place) => {}
+                () = place.lost() => {}
+            }
         });
     }
 }
 
-/// The next connection, once there is a place for it; `None` where it could not be accepted.
-async fn next<S, A>(
-    places: &Arc<Semaphore>,
-    accept: impl Future<Output = io::Result<(S, A)>>,
-) -> io::Result<Option<(S, OwnedSemaphorePermit)>> {
-    let place = places.clone().acquire_owned().await;
-    let place = place.map_err(io::Error::other)?;
+fn places(office: &Office) -> Arc<Places> {
+    Places::new(
+        CONNECTIONS,
+        CONNECTIONS_OF_SOURCE,
+        office.closed_connections.clone(),
+    )
+}
+
+/// The next connection; `None` where it could not be accepted.
+async fn accepted<S, A>(accept: impl Future<Output = io::Result<(S, A)>>) -> Option<(S, A)> {
     match accept.await {
-        Ok((stream, _)) => Ok(Some((stream, place))),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             warn!(%error, "a connection of an operator could not be accepted");
             tokio::time::sleep(REST).await;
-            Ok(None)
+            None
         }
     }
 }
@@ -160,16 +184,21 @@ fn admitted(stream: &UnixStream, group: u32) -> Option<u32> {
     is_admitted.then_some(user)
 }
 
-async fn serve_connection<S>(stream: S, router: Router, door: Door)
+async fn serve_connection<S>(stream: S, router: Router, door: Door, place: &Place)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = TowerToHyperService::new(router);
+    let standing = place.standing();
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let standing = standing.clone();
+        standing.is_served(true);
         request.extensions_mut().insert(door.clone());
+        request.extensions_mut().insert(standing.clone());
         let answer = router.call(request.map(Body::new));
         async move {
             let answer = timeout(REQUEST, answer).await;
+            standing.is_served(false);
             Ok::<Response, Infallible>(answer.map_or_else(|_| too_late(), |Ok(answer)| answer))
         }
     });
@@ -180,8 +209,15 @@ where
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(served);
+    let is_silent = async {
+        tokio::time::sleep(FIRST).await;
+        if standing.has_asked() {
+            std::future::pending().await
+        }
+    };
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
+        () = is_silent => return,
         () = tokio::time::sleep(LIFE) => {
             served.as_mut().graceful_shutdown();
             match timeout(REQUEST, served).await {

@@ -23,6 +23,7 @@ mod minting;
 mod office;
 mod orders;
 mod page;
+mod places;
 mod ready;
 mod refusals;
 mod sampler;

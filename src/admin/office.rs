@@ -10,6 +10,7 @@ use crate::engine::Counters;
 use crate::service::Service;
 use crate::telemetry::Metrics;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// What of a running server is offered over HTTP.
 pub struct Offered {
@@ -34,6 +35,8 @@ pub(super) struct Office {
     pub readiness: Readiness,
     pub examination: Examination,
     pub minting: Minting,
+    /// Connections over HTTP that found no place, or lost it.
+    pub closed_connections: Arc<AtomicU64>,
 }
 
 impl Office {
@@ -48,6 +51,7 @@ impl Office {
             readiness: Readiness::default(),
             examination: Examination::of(offered.machine),
             minting: Minting::default(),
+            closed_connections: Arc::default(),
         }
     }
 

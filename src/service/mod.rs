@@ -188,6 +188,7 @@ impl Service {
                 .collect(),
             limits: limits(&settings),
             keys: self.keys(&settings),
+            closed_connections: 0,
             is_draining: self.is_draining(),
             loaded: self.loaded.load(Ordering::Relaxed),
             failed_reloads: self.failed_reloads.load(Ordering::Relaxed),

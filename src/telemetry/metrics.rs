@@ -46,6 +46,8 @@ pub struct Facts {
     pub limits: Vec<(&'static str, u64)>,
     /// The keys of applications that have credentials made.
     pub keys: Vec<KeyFacts>,
+    /// Connections over HTTP that were closed since there were too many.
+    pub closed_connections: u64,
     /// Whether new allocations are refused since the server is about to stop.
     pub is_draining: bool,
     /// When the configuration was read last, Unix time.
@@ -146,6 +148,12 @@ impl Facts {
                 let limits = key.limits.iter().filter(|(_, limit)| *limit > 0);
                 limits.map(|(name, limit)| ([key.name.as_str(), name], *limit))
             }),
+        );
+        families.counters(
+            "hairpin_http_connections_closed_total",
+            "Connections over HTTP that were closed since there were too many, of one network, of one user or in all",
+            [],
+            [([], self.closed_connections)],
         );
         families.gauges(
             "hairpin_draining",

@@ -26,6 +26,7 @@ mod trial;
 mod access;
 mod api;
 mod credentials;
+mod crowds;
 mod ctl;
 mod doctor;
 mod health;
