@@ -1,33 +1,71 @@
 //! How much passes a second: of each session between two looks at it, of the server over the last seconds.
 //!
-//! A look at all sessions holds for a second, however many ask, so that a busy page costs the workers no more than a calm
-//! one. Nobody looks while nobody asks; the sums of the server are noted each second. Main types: [`Sampler`], [`Sampled`].
+//! A look at all sessions is shared by all who ask, so that a busy page costs the workers no more than a calm one. It holds
+//! for a second, or, where sessions began or ended meanwhile, for many times what it took. Whoever goes through a list page
+//! by page goes on in the look that the first page was of. Nobody looks while nobody asks; the sums of the server are noted
+//! each second. Main types: [`Sampler`], [`Sampled`].
 
 use super::office::Office;
 use crate::engine::{AllocationId, Summary};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
 
-/// How long a look holds.
+/// How long a look holds where no session began or ended, and from how far back rates are taken at least.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a look holds in any case: by so many times what it took, and for this long.
+const WORTH: u32 = 20;
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// How many looks are kept for those who go through a list page by page; how long for somebody who has asked for one page,
+/// and how long after the last page for somebody who went on.
+const WALKS: usize = 6;
+const BEGUN: Duration = Duration::from_secs(10);
+const GOING: Duration = Duration::from_secs(60);
 
 /// Over how many seconds the server's rates are taken.
 const WINDOW: usize = 5;
 
 /// All sessions at one time.
 pub(super) struct Sampled {
-    at: Instant,
+    /// What pages that go on with it name it by.
+    pub name: u64,
     /// The engine's clock then.
     pub instant: crate::engine::Instant,
     /// In no order.
     pub rows: Vec<Row>,
-    /// Bytes of each by then.
-    bytes: HashMap<AllocationId, [u64; 2]>,
 }
 
-/// A session with what passes through it, in bytes a second: since the look before, or if it was not there then, since
+/// Bytes of each session at a time.
+struct Bytes {
+    at: Instant,
+    of: HashMap<AllocationId, [u64; 2]>,
+}
+
+/// The last look, and what the next one needs.
+struct Latest {
+    sampled: Arc<Sampled>,
+    at: Instant,
+    took: Duration,
+    /// How many sessions had begun, ended and moved before it.
+    changes: u64,
+    /// Something was changed since, by who asks.
+    is_over: bool,
+    bytes: Arc<Bytes>,
+    /// Where its rates begin.
+    before: Option<Arc<Bytes>>,
+}
+
+/// A look somebody goes through.
+struct Walk {
+    sampled: Arc<Sampled>,
+    asked: Instant,
+    goes_on: bool,
+}
+
+/// A session with what passes through it, in bytes a second: since a look at least a second before, or if it was not there then, since
 /// it began.
 pub(super) struct Row {
     pub session: Summary,
@@ -70,32 +108,58 @@ impl Sums {
     }
 }
 
+impl Latest {
+    /// Whether it is as good as another look, with so many changes by now.
+    fn holds(&self, changes: u64) -> bool {
+        let hold = if changes == self.changes {
+            FRESH
+        } else {
+            (self.took * WORTH).clamp(SHORTEST, FRESH)
+        };
+        !self.is_over && self.at.elapsed() < hold
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Sampler {
-    latest: tokio::sync::Mutex<Option<Arc<Sampled>>>,
+    latest: tokio::sync::Mutex<Option<Latest>>,
+    walks: Mutex<Vec<Walk>>,
     sums: Mutex<VecDeque<(Instant, Sums)>>,
 }
 
 impl Sampler {
-    /// All sessions as they were no longer than a second ago.
+    /// All sessions, as they are or were no longer than a second ago.
     pub async fn sessions(&self, office: &Office) -> Arc<Sampled> {
         let mut latest = self.latest.lock().await;
-        if let Some(sampled) = latest.as_ref()
-            && sampled.at.elapsed() < FRESH
+        let changes = office.sum(|c| {
+            let ended = c.allocations_closed.get() + c.allocations_moved.get();
+            c.allocations_opened.get() + ended
+        });
+        if let Some(latest) = latest.as_ref()
+            && latest.holds(changes)
         {
-            return sampled.clone();
+            return latest.sampled.clone();
         }
+        let begun = Instant::now();
         let control = office.service.control();
         let sessions = control.sessions().await;
         let (at, instant) = (Instant::now(), control.clock().now().instant);
-        let former = latest.take();
-        let mut bytes = HashMap::with_capacity(sessions.len());
+        // Bytes of a moment ago say nothing of a rate.
+        let before = latest.take().and_then(|former| {
+            if at - former.bytes.at >= FRESH {
+                Some(former.bytes)
+            } else {
+                former.before
+            }
+        });
+        let mut of = HashMap::with_capacity(sessions.len());
         let mut rows = Vec::with_capacity(sessions.len());
         for session in sessions {
             let now = [session.usage.bytes_to_peers, session.usage.bytes_to_client];
-            bytes.insert(session.id, now);
-            let former = former.as_ref();
-            let before = former.and_then(|f| Some((f.bytes.get(&session.id)?, at - f.at)));
+            of.insert(session.id, now);
+            let before = before.as_ref();
+            let before =
+                before.and_then(|before| Some((before.of.get(&session.id)?, at - before.at)));
             let (before, time) = before.map_or_else(
                 || ([0, 0], instant.since(session.created)),
                 |(before, time)| (*before, time),
@@ -109,22 +173,62 @@ impl Sampler {
             });
         }
         let sampled = Arc::new(Sampled {
-            at,
+            name: rand::random(),
             instant,
             rows,
-            bytes,
         });
-        *latest = Some(sampled.clone());
+        *latest = Some(Latest {
+            sampled: sampled.clone(),
+            at,
+            took: at - begun,
+            changes,
+            is_over: false,
+            bytes: Arc::new(Bytes { at, of }),
+            before,
+        });
         sampled
     }
 
-    /// Forgets the last look, since something was changed.
+    /// The look of this name, for the next page of who goes through it; `None` where it is forgotten.
+    pub fn go_on(&self, name: u64) -> Option<Arc<Sampled>> {
+        let mut walks = self.walks();
+        let walk = walks.iter_mut().find(|walk| walk.sampled.name == name)?;
+        (walk.asked, walk.goes_on) = (Instant::now(), true);
+        Some(walk.sampled.clone())
+    }
+
+    /// Keeps a look for the next page.
+    pub fn keep(&self, sampled: &Arc<Sampled>) {
+        let mut walks = self.walks();
+        if walks.iter().any(|walk| walk.sampled.name == sampled.name) {
+            return;
+        }
+        if walks.len() >= WALKS {
+            // Who has asked for one page may never ask for another.
+            let oldest = walks.iter().enumerate();
+            let oldest = oldest.min_by_key(|(_, walk)| (walk.goes_on, walk.asked));
+            if let Some((place, _)) = oldest {
+                walks.swap_remove(place);
+            }
+        }
+        walks.push(Walk {
+            sampled: sampled.clone(),
+            asked: Instant::now(),
+            goes_on: false,
+        });
+    }
+
+    /// Those that nobody has left for long.
+    fn walks(&self) -> MutexGuard<'_, Vec<Walk>> {
+        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+        walks.retain(|walk| walk.asked.elapsed() < if walk.goes_on { GOING } else { BEGUN });
+        walks
+    }
+
+    /// Lets the last look hold no longer, since something was changed.
     pub async fn forget(&self) {
-        if let Some(sampled) = self.latest.lock().await.as_mut()
-            && let Some(sampled) = Arc::get_mut(sampled)
-            && let Some(past) = sampled.at.checked_sub(FRESH)
-        {
-            sampled.at = past;
+        if let Some(latest) = self.latest.lock().await.as_mut() {
+            latest.is_over = true;
         }
     }
 
@@ -139,6 +243,8 @@ impl Sampler {
             while sums.len() > WINDOW {
                 sums.pop_front();
             }
+            drop(sums);
+            drop(self.walks());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Refusal, ok};
 use super::office::Office;
-use super::sampler::Row;
+use super::sampler::{Row, Sampled};
 use super::status::Rate;
 use crate::engine::outcome::Relayed;
 use crate::engine::{AllocationId, Instant, RelayProtocol, Usage};
@@ -54,12 +54,13 @@ struct Place<'a> {
 }
 
 impl Sort {
-    fn place(self, row: &Row, now: Instant) -> Place<'_> {
+    fn place(self, row: &Row) -> Place<'_> {
         let session = &row.session;
         let (number, text) = match self {
             Sort::Rate => (row.rate(), ""),
             Sort::Bytes => (row.bytes(), ""),
-            Sort::Age => (now.since(session.created).as_millis() as u64, ""),
+            // When it began does not change as its age does.
+            Sort::Age => (u64::MAX - session.created.as_millis(), ""),
             Sort::User => (0, &*session.user),
         };
         Place {
@@ -71,20 +72,36 @@ impl Sort {
 }
 
 impl Place<'_> {
-    fn cursor(&self) -> String {
-        let text = format!("{}/{}/{}", self.number.0, self.id, self.text);
+    fn cursor(&self, sampled: &Sampled) -> String {
+        let text = format!(
+            "{}/{}/{}/{}",
+            sampled.name, self.number.0, self.id, self.text
+        );
         BASE64_URL_SAFE_NO_PAD.encode(text)
     }
 }
 
+/// Behind which session a page begins, and in which look at all of them.
+struct Cursor {
+    sampled: u64,
+    number: u64,
+    id: u64,
+    text: String,
+}
+
 /// The opposite of [`Place::cursor`].
-fn read_cursor(cursor: &str) -> Option<(u64, u64, String)> {
+fn read_cursor(cursor: &str) -> Option<Cursor> {
     let text = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let text = String::from_utf8(text).ok()?;
-    let mut parts = text.splitn(3, '/');
-    let number = parts.next()?.parse().ok()?;
-    let id = parts.next()?.parse().ok()?;
-    Some((number, id, parts.next()?.to_owned()))
+    let mut parts = text.splitn(4, '/');
+    let mut number = || parts.next()?.parse().ok();
+    let (sampled, place, id) = (number()?, number()?, number()?);
+    Some(Cursor {
+        sampled,
+        number: place,
+        id,
+        text: parts.next()?.to_owned(),
+    })
 }
 
 /// Whom a session or its end is asked of.
@@ -220,12 +237,17 @@ pub(super) async fn list(
                 .ok_or_else(|| Refusal::bad("`cursor` is not one of this server"))?,
         ),
     };
-    let after = after.as_ref().map(|(number, id, text)| Place {
-        number: Reverse(*number),
-        text,
-        id: *id,
+    let before = after.as_ref();
+    let before = before.and_then(|after| office.sampler.go_on(after.sampled));
+    let after = after.as_ref().map(|after| Place {
+        number: Reverse(after.number),
+        text: &after.text,
+        id: after.id,
     });
-    let sampled = office.sampler.sessions(&office).await;
+    let sampled = match before {
+        Some(sampled) => sampled,
+        None => office.sampler.sessions(&office).await,
+    };
     let is_wanted = |row: &&Row| {
         let session = &row.session;
         let is_there = |address: Whereabouts| {
@@ -243,9 +265,7 @@ pub(super) async fn list(
     };
     let now = sampled.instant;
     let found = sampled.rows.iter().filter(is_wanted);
-    let mut found: Vec<_> = found
-        .map(|row| (wanted.sort.place(row, now), row))
-        .collect();
+    let mut found: Vec<_> = found.map(|row| (wanted.sort.place(row), row)).collect();
     let total = found.len();
     found.retain(|(place, _)| after.as_ref().is_none_or(|after| place > after));
     let has_more = found.len() > limit;
@@ -255,9 +275,12 @@ pub(super) async fn list(
     }
     found.sort_unstable_by(|one, other| one.0.cmp(&other.0));
     let next = found.last().filter(|_| has_more);
+    if next.is_some() {
+        office.sampler.keep(&sampled);
+    }
     ok(&List {
         total,
-        next: next.map(|(place, _)| place.cursor()),
+        next: next.map(|(place, _)| place.cursor(&sampled)),
         sessions: found.iter().map(|(_, row)| Shown::of(row, now)).collect(),
     })
 }

@@ -3,6 +3,8 @@
 use crate::client::{Client, receive_from, socket};
 use crate::rig::{Running, SECRET, start, start_with};
 use crate::server::{V4, eventually};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hairpin::auth::mint_ephemeral;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -104,6 +106,106 @@ fn sessions_are_found_sorted_and_paged() {
         seen.dedup();
         assert_eq!((count, seen.len()), (5, 5), "{sort}");
     }
+}
+
+/// The ids of a page.
+fn ids(page: &Value) -> Vec<String> {
+    let sessions = page["sessions"].as_array().unwrap().iter();
+    sessions
+        .map(|session| session["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn each_session_is_on_one_page_whatever_happens_between_two_of_them() {
+    let running = start_with(|setup| setup.set("server", "workers = 2"));
+    let peer = socket(V4);
+    let mut clients: Vec<Client> = (0..7).map(|_| client(&running, "walker")).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.allocate();
+        client.bind_channel(0x4000, peer.local_addr().unwrap());
+        for _ in 0..number {
+            client.send_channel(0x4000, &[0; 500]);
+            receive_from(&peer);
+        }
+    }
+    let mut all = ids(&running.get("/v1/sessions"));
+    all.sort();
+    assert_eq!(all.len(), 7);
+    for sort in ["bytes", "rate", "age", "user"] {
+        let first = running.get(&format!("/v1/sessions?limit=2&sort={sort}"));
+        let mut seen = ids(&first);
+        let mut next = first["next"].as_str().map(str::to_owned);
+        let mut visitor = client(&running, "a visitor");
+        while let Some(cursor) = next {
+            // Those at the end of the list come to its front, and others come and go.
+            for client in &clients[..2] {
+                for _ in 0..30 {
+                    client.send_channel(0x4000, &[0; 1000]);
+                    receive_from(&peer);
+                }
+            }
+            visitor.allocate();
+            assert_eq!(visitor.refresh(0).code, None);
+            std::thread::sleep(Duration::from_millis(300));
+            let page = running.get(&format!("/v1/sessions?limit=2&sort={sort}&cursor={cursor}"));
+            assert_eq!(page["total"], 7, "{sort}");
+            seen.extend(ids(&page));
+            next = page["next"].as_str().map(str::to_owned);
+        }
+        seen.sort();
+        assert_eq!(seen, all, "{sort}");
+    }
+}
+
+#[test]
+fn a_list_by_age_goes_on_when_its_moment_is_forgotten() {
+    let running = start();
+    let mut clients: Vec<Client> = (0..5).map(|_| client(&running, "walker")).collect();
+    for client in &mut clients {
+        client.allocate();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let first = running.get("/v1/sessions?limit=2&sort=age");
+    let cursor = BASE64_URL_SAFE_NO_PAD.decode(first["next"].as_str().unwrap());
+    let cursor = String::from_utf8(cursor.unwrap()).unwrap();
+    let (_, place) = cursor.split_once('/').unwrap();
+    let forgotten = BASE64_URL_SAFE_NO_PAD.encode(format!("1/{place}"));
+    // One that was on the first page is gone, and there is a new one.
+    let mut seen = ids(&first);
+    assert_eq!(
+        running
+            .ask("DELETE", &format!("/v1/sessions/{}", seen[0]), "")
+            .status,
+        200
+    );
+    client(&running, "late").allocate();
+    let rest = running.get(&format!("/v1/sessions?sort=age&cursor={forgotten}"));
+    assert_eq!(rest["total"], 5);
+    seen.extend(ids(&rest));
+    let count = seen.len();
+    seen.sort();
+    seen.dedup();
+    assert_eq!((count, seen.len()), (6, 6));
+}
+
+#[test]
+fn a_session_that_has_ended_is_not_listed_for_long() {
+    let running = start();
+    // On a busy machine a look takes long, and holds for as long.
+    let is_gone_soon = (0..5).any(|_| {
+        let mut client = client(&running, "leaver");
+        client.allocate();
+        std::thread::sleep(Duration::from_millis(1100));
+        assert_eq!(running.get("/v1/sessions")["total"], 1);
+        assert_eq!(client.refresh(0).code, None);
+        std::thread::sleep(Duration::from_millis(500));
+        let is_gone = running.get("/v1/sessions")["total"] == 0;
+        std::thread::sleep(Duration::from_millis(1100));
+        assert_eq!(running.get("/v1/sessions")["total"], 0);
+        is_gone
+    });
+    assert!(is_gone_soon);
 }
 
 #[test]
