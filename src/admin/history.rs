@@ -6,7 +6,7 @@
 use super::answer::{Answer, Refusal, ok};
 use super::office::{Office, unix_now};
 use super::sampler::Sums;
-use super::status::Rate;
+use super::status::{Ports, Rate};
 use crate::engine::Counters;
 use crate::telemetry::process::thread_cpu;
 use axum::extract::rejection::QueryRejection;
@@ -74,6 +74,16 @@ fn drops(counters: &Counters) -> Vec<(&'static str, &'static str, u64)> {
         .collect()
 }
 
+/// Packets that were to be relayed and did not get through: those dropped for want of room, and what the kernel dropped
+/// before it was read, which is media for the most part where there is so much.
+fn lost(office: &Office) -> u64 {
+    let of_worker = |counters: &Counters| {
+        let losses = counters.drops().filter(|(reason, _)| reason.is_loss());
+        losses.map(|(_, count)| count).sum()
+    };
+    office.sum(of_worker) + office.metrics.kernel_drops()
+}
+
 fn refusals(counters: &Counters) -> Vec<(&'static str, &'static str, u64)> {
     let credentials = counters.auth_failures();
     let credentials = credentials.map(|(why, count)| ("credentials", why.name(), count));
@@ -113,8 +123,10 @@ struct Counted {
     at: Instant,
     sums: Sums,
     dropped: Reasons,
+    lost: u64,
     refused: Reasons,
     workers: Vec<WorkerSums>,
+    ports: Ports,
 }
 
 impl Counted {
@@ -124,8 +136,10 @@ impl Counted {
             at: Instant::now(),
             sums: Sums::of(office),
             dropped: Reasons::sum(office, drops),
+            lost: lost(office),
             refused: Reasons::sum(office, refusals),
             workers: workers.map(|counters| WorkerSums::of(counters)).collect(),
+            ports: Ports::of(office),
         }
     }
 }
@@ -138,8 +152,10 @@ struct Sample {
     to_peers: Rate,
     to_clients: Rate,
     dropped: Reasons,
+    lost: u64,
     refused: Reasons,
     workers: Box<[Worker]>,
+    ports: Ports,
 }
 
 #[derive(Clone, Serialize)]
@@ -170,7 +186,9 @@ impl Sample {
                 bytes_per_second: rate(now.sums.bytes_to_clients, before.sums.bytes_to_clients),
             },
             dropped: now.dropped.since(&before.dropped),
+            lost: now.lost.saturating_sub(before.lost),
             refused: now.refused.since(&before.refused),
+            ports: now.ports,
             workers: workers
                 .map(|(before, now)| Worker {
                     sessions: now.sessions,
@@ -267,7 +285,14 @@ mod tests {
                 ..Sums::default()
             },
             dropped: Reasons(Box::new([("", "malformed", 7)])),
+            lost: packets / 500,
             refused: Reasons(Box::new([("limit", "ports", refused)])),
+            ports: Ports {
+                free: 90,
+                used: 10,
+                quarantined: 0,
+                reserved: 0,
+            },
             workers: vec![WorkerSums {
                 sessions: 3,
                 packets,
@@ -290,6 +315,8 @@ mod tests {
         assert_eq!(told["workers"][0]["busy_percent"], 20);
         assert_eq!(told["refused"], serde_json::json!({"limit/ports": 4}));
         assert_eq!(told["dropped"], serde_json::json!({}));
+        assert_eq!(told["lost"], 2);
+        assert_eq!(told["ports"]["used"], 10);
     }
 
     #[test]

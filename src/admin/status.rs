@@ -42,12 +42,26 @@ struct Relay {
     external: Option<IpAddr>,
 }
 
-#[derive(Serialize)]
-struct Ports {
-    free: u64,
-    used: u64,
-    quarantined: u64,
-    reserved: u64,
+/// Relay ports by what they are to.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Ports {
+    pub free: u64,
+    pub used: u64,
+    pub quarantined: u64,
+    pub reserved: u64,
+}
+
+impl Ports {
+    pub fn of(office: &Office) -> Ports {
+        let now = office.service.control().clock().now().instant;
+        let counts = office.service.shared().relays.counts(now);
+        Ports {
+            free: counts.free,
+            used: counts.used,
+            quarantined: counts.quarantined,
+            reserved: counts.reserved,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -79,10 +93,6 @@ pub(super) async fn show(State(office): State<Arc<Office>>) -> Answer {
     let now = unix_now();
     let uptime = office.started.elapsed().as_secs();
     let listeners = service.control().settings();
-    let ports = service
-        .shared()
-        .relays
-        .counts(service.control().clock().now().instant);
     let rates = office.sampler.rates(&office);
     ok(&Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -112,12 +122,7 @@ pub(super) async fn show(State(office): State<Arc<Office>>) -> Answer {
                 external: relay.external,
             })
             .collect(),
-        ports: Ports {
-            free: ports.free,
-            used: ports.used,
-            quarantined: ports.quarantined,
-            reserved: ports.reserved,
-        },
+        ports: Ports::of(&office),
         certificates: settings
             .tls
             .certificates

@@ -262,6 +262,21 @@ reasons! {
     }
 }
 
+impl DropReason {
+    /// Whether the packet was somebody's media, which the server was asked to relay and had no room for.
+    #[must_use]
+    pub const fn is_loss(self) -> bool {
+        matches!(
+            self,
+            Self::SendFailed
+                | Self::SendBufferFull
+                | Self::SlowClient
+                | Self::WorkerBusy
+                | Self::Bandwidth
+        )
+    }
+}
+
 /// The methods that are counted by name; the last one stands for all others.
 pub const METHODS: [Method; 9] = [
     Method::BINDING,

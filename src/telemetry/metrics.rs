@@ -87,6 +87,12 @@ impl Metrics {
         }))
     }
 
+    /// How many datagrams the kernel dropped at listeners whose buffers were full.
+    #[must_use]
+    pub fn kernel_drops(&self) -> u64 {
+        self.0.from.watched.iter().map(Watched::dropped).sum()
+    }
+
     /// The text of a scrape.
     ///
     /// # Errors

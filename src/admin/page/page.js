@@ -56,6 +56,7 @@ const withUnit = (unit) => (value) => {
 const bits = (bytes) => withUnit("bit/s")(bytes * 8);
 const bytes = withUnit("B");
 const aSecond = withUnit("/s");
+const percent = (value) => `${value < 10 && value % 1 ? value.toFixed(value < 0.1 ? 2 : 1) : Math.round(value)} %`;
 
 function time(seconds) {
   const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
@@ -76,11 +77,19 @@ const charts = {
   sessions: new Chart("Sessions", short),
   throughput: new Chart("Throughput", bits),
   packets: new Chart("Packets", aSecond),
-  workers: new Chart("Workers, share of a processor", (value) => `${value < 10 && value % 1 ? value.toFixed(1) : Math.round(value)} %`),
+  loss: new Chart("Loss, share of packets", percent),
+  workers: new Chart("Workers, share of a processor", percent),
   dropped: new Chart("Packets dropped, by reason", aSecond),
   refused: new Chart("Refused, by reason", aSecond),
+  ports: new Chart("Relay ports", short),
 };
 byId("charts").append(...Object.values(charts).map(({ element }) => element));
+
+// What was lost of what was to be relayed, in percent.
+function loss(sample) {
+  const relayed = history.interval * (sample.to_peers.packets_per_second + sample.to_clients.packets_per_second);
+  return (100 * sample.lost) / Math.max(1, relayed + sample.lost);
+}
 
 // A line for each reason that was there at the time shown, those with most first; the rest in one.
 function byReason(samples, of) {
@@ -111,6 +120,12 @@ function drawCharts() {
     line("to peers", (sample) => sample.to_peers.packets_per_second),
     line("to clients", (sample) => sample.to_clients.packets_per_second),
   ]);
+  draw(charts.loss, [line("lost", loss)]);
+  draw(charts.ports, [
+    line("used", (sample) => sample.ports.used),
+    line("resting", (sample) => sample.ports.quarantined),
+    line("reserved", (sample) => sample.ports.reserved),
+  ]);
   const workers = samples.at(-1)?.workers.length ?? 0;
   draw(charts.workers, Array.from({ length: workers }, (_, number) => line(`worker ${number}`, (sample) => sample.workers[number]?.busy_percent ?? 0)));
   draw(charts.dropped, byReason(samples, (sample) => sample.dropped));
@@ -127,6 +142,7 @@ function drawStatus(status) {
     ["to peers", bits(rates.to_peers.bytes_per_second)],
     ["to clients", bits(rates.to_clients.bytes_per_second)],
     ["packets", aSecond(rates.to_peers.packets_per_second + rates.to_clients.packets_per_second)],
+    ["loss", latest ? percent(loss(latest)) : "–"],
     ["dropped", aSecond(sum(latest?.dropped))],
     ["refused", aSecond(sum(latest?.refused))],
     ["workers", `${workers.count}`],

@@ -108,9 +108,12 @@ def charts(server):
     labels = {title: (count, label) for title, count, label in shown}
     if labels["Workers, share of a processor"][0] != 2:
         raise Failure(f"not a line for each of two workers: {labels}")
-    refused = "document.querySelectorAll('#charts .card')[5].querySelector('svg').getAttribute('aria-label')"
+    refused = "document.querySelectorAll('#charts .card')[6].querySelector('svg').getAttribute('aria-label')"
     page.do("until", script=f"{refused}.includes('credentials/')")
     page.do("until", script="[...document.querySelectorAll('#tiles .card')].some((tile) => /^to peers/.test(tile.lastChild.textContent) && /[kM]bit/.test(tile.firstChild.textContent))")
+    for title in ("Loss, share of packets", "Relay ports"):
+        if not re.search(r"(lost|used) [0-9]", labels[title][1]):
+            raise Failure(f"nothing is told of {title}: {labels[title]}")
     sessions = page.do("text", at="#tiles .card b")
     page.do("evaluate", script="document.querySelector('#charts svg').focus()")
     page.do("press", key="ArrowLeft")
