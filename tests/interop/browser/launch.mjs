@@ -1,12 +1,13 @@
 // A headless browser with fake cameras, and empty pages in it:
 //
 //     start({browser: "chromium" or "firefox", program, profile}) -> {page(), close()}
+//     launch.firefox({program, profile}), launch.chromium({program})   the browser alone, as its driver has it
 //
 // program is the browser's path, profile a folder that Firefox takes as its profile.
 import { once } from "node:events";
 import { createServer } from "node:http";
 
-const launch = {
+export const launch = {
   async chromium({ program }) {
     const { chromium } = await import("playwright-core");
     return chromium.launch({

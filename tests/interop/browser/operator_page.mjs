@@ -1,4 +1,4 @@
-// The operator's page in a headless Chromium. One JSON object a line, in both directions:
+// The operator's page in a headless browser: Chromium, or another in its place. One JSON object a line, in both directions:
 //
 //     in   {do: NAME, ...}         one of the actions below, with what it takes
 //     out  {value} or {error}      what it returns
@@ -6,6 +6,7 @@
 // The end of the input ends it.
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
+import { launch } from "./launch.mjs";
 
 const PATIENCE = 20_000;
 const complaints = [];
@@ -34,6 +35,25 @@ function made(number) {
   };
 }
 
+// Opens the page, and notes what is said on its console and whom it asks.
+async function watch(opened, url) {
+  page = opened;
+  page.setDefaultTimeout(PATIENCE);
+  page.on("console", (message) => {
+    // A token that is missing, wrong or for less is refused, which Chromium tells as an error.
+    const isWanted = /status of 40[13]/.test(message.text());
+    if (["error", "warn", "warning"].includes(message.type()) && !isWanted) complaints.push(message.text());
+    console.error(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("request", (request) => {
+    if (new URL(request.url()).origin !== new URL(url).origin && !request.url().startsWith("data:")) complaints.push(`asks elsewhere: ${request.url()}`);
+  });
+  await page.goto(url);
+}
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
 const actions = {
   async open({ program, url, width = 1280, height = 900, scheme = "light" }) {
     browser ??= await chromium.launch({
@@ -43,19 +63,13 @@ const actions = {
     });
     await page?.context().close();
     const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme });
-    page = await context.newPage();
-    page.setDefaultTimeout(PATIENCE);
-    page.on("console", (message) => {
-      // A token that is missing, wrong or for less is refused, which Chromium tells as an error.
-      const isWanted = /status of 40[13]/.test(message.text());
-      if (["error", "warning"].includes(message.type()) && !isWanted) complaints.push(message.text());
-      console.error(message.text());
-    });
-    page.on("pageerror", (error) => complaints.push(String(error)));
-    page.on("request", (request) => {
-      if (new URL(request.url()).origin !== new URL(url).origin && !request.url().startsWith("data:")) complaints.push(`asks elsewhere: ${request.url()}`);
-    });
-    await page.goto(url);
+    await watch(await context.newPage(), url);
+  },
+
+  // The same in Firefox, for what is done alike with both drivers.
+  async openFirefox({ program, profile, url }) {
+    browser = await launch.firefox({ program, profile });
+    await watch(await browser.newPage(), url);
   },
 
   // Answers for the list of sessions with made ones.
@@ -69,14 +83,14 @@ const actions = {
     });
   },
 
-  fill: ({ at, text }) => page.fill(at, text),
+  fill: ({ at, text }) => page.locator(at).fill(text),
   click: ({ at }) => page.click(at),
   press: ({ key }) => page.keyboard.press(key),
   size: ({ width, height }) => page.setViewportSize({ width, height }),
   look: ({ scheme }) => page.emulateMedia({ colorScheme: scheme }),
-  text: ({ at }) => page.textContent(at),
+  text: ({ at }) => page.$eval(at, (one) => one.textContent),
   texts: ({ at }) => page.$$eval(at, (found) => found.map((one) => one.textContent)),
-  hidden: ({ at }) => page.isHidden(at),
+  hidden: ({ at }) => page.$eval(at, (one) => !one.checkVisibility()),
   evaluate: ({ script }) => page.evaluate(script),
   // The page's policy forbids what waitForFunction does.
   async until({ script, patience = PATIENCE }) {
@@ -84,7 +98,7 @@ const actions = {
     // While the page loads anew there is nothing to evaluate in.
     while (!(await page.evaluate(script).catch(() => false))) {
       if (performance.now() > deadline) throw new Error(`not within ${patience / 1000} s`);
-      await page.waitForTimeout(100);
+      await pause(100);
     }
   },
 

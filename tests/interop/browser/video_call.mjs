@@ -1,4 +1,4 @@
-// Members of a video call (examples/video-call), each in a headless Chromium. One JSON object a line, in both directions:
+// Members of a video call (examples/video-call), each in a headless Chromium or Firefox. One JSON object a line, in both directions:
 //
 //     in   {do: NAME, ...}         one of the actions below, with what it takes
 //     out  {value} or {error}      what it returns
@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
+import { launch } from "./launch.mjs";
 
 const PATIENCE = 20_000;
 const browsers = new Map(); // program -> browser
@@ -33,6 +34,21 @@ async function browserOf(program, trusted) {
     browsers.set(program, browser);
   }
   return browsers.get(program);
+}
+
+// A page of its own, which shares nothing with others: in Firefox with the profile, else in Chromium.
+async function openPage({ program, profile, trusted }) {
+  const size = { width: 1100, height: 680 };
+  if (profile) {
+    if (!browsers.has(program)) browsers.set(program, await launch.firefox({ program, profile }));
+    const context = await browsers.get(program).createBrowserContext();
+    const page = await context.newPage();
+    await page.setViewport(size);
+    return { context, page };
+  }
+  const browser = await browserOf(program, trusted);
+  const context = await browser.newContext({ viewport: size, colorScheme: "light" });
+  return { context, page: await context.newPage() };
 }
 
 // What a page shows of each other member.
@@ -86,22 +102,23 @@ const actions = {
     return count;
   },
 
-  // Opens a browser for a member and joins; trusted: the origin is given a camera although it is neither localhost nor TLS.
-  async join({ name, program, url, trusted, relayOnly = false }) {
-    const browser = await browserOf(program, trusted);
-    const context = await browser.newContext({ viewport: { width: 1100, height: 680 }, colorScheme: "light" });
-    const page = await context.newPage();
+  // Opens a browser for a member and joins; trusted: the origin is given a camera although it is neither localhost nor TLS;
+  // profile: of Firefox, which the program is then.
+  async join({ name, program, profile, url, trusted, relayOnly = false }) {
+    const { context, page } = await openPage({ program, profile, trusted });
     const complaints = [];
     page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+      if (["error", "warn", "warning"].includes(message.type())) complaints.push(message.text());
       console.error(`${name}: ${message.text()}`);
     });
     page.on("pageerror", (error) => complaints.push(String(error)));
     members.set(name, { context, page, complaints });
     await page.goto(url);
-    await page.waitForFunction(() => document.querySelector("#preview").videoWidth > 0, null, { timeout: PATIENCE });
-    await page.fill("#name", name);
-    await page.setChecked("#relay-only", relayOnly);
+    await until(`${name} sees itself`, async () => ({ done: await page.evaluate(() => document.querySelector("#preview").videoWidth > 0) }));
+    await page.locator("#name").fill(name);
+    await page.evaluate((on) => {
+      if (document.getElementById("relay-only").checked !== on) document.getElementById("relay-only").click();
+    }, relayOnly);
     await page.keyboard.press("Tab");
     await page.click("#join");
     await page.waitForSelector("#call:not([hidden])", { timeout: PATIENCE });
@@ -113,7 +130,7 @@ const actions = {
     const { page } = members.get(name);
     return until(`${name} sees ${JSON.stringify(kinds)}`, async () => {
       const before = await page.evaluate(tiles);
-      await page.waitForTimeout(300);
+      await new Promise((resolve) => setTimeout(resolve, 300));
       const now = await page.evaluate(tiles);
       const done =
         now.length === Object.keys(kinds).length &&
@@ -127,8 +144,8 @@ const actions = {
 
   async chat({ name, text }) {
     const { page } = members.get(name);
-    if (await page.isHidden("#chat")) await page.keyboard.press("c");
-    await page.fill("#text", text);
+    if (await page.$eval("#chat", (chat) => !chat.checkVisibility())) await page.keyboard.press("c");
+    await page.locator("#text").fill(text);
     await page.keyboard.press("Enter");
   },
 
@@ -144,7 +161,7 @@ const actions = {
   async status({ name, includes }) {
     const { page } = members.get(name);
     return until(`${name} is told ${JSON.stringify(includes)}`, async () => {
-      const value = await page.textContent("#status");
+      const value = await page.$eval("#status", (status) => status.textContent);
       return { done: value.includes(includes), value };
     });
   },

@@ -1,4 +1,4 @@
-"""The operator's page, in a headless Chromium (browser/operator_page.mjs), beside a load of `hairpin bench`."""
+"""The operator's page, in a headless Chromium and in Firefox (browser/operator_page.mjs), beside a load of `hairpin bench`."""
 
 import re
 import shutil
@@ -32,15 +32,15 @@ LARGEST_PICTURE = 200_000
 class Page:
     """The browser with the page, which stays open from one case to the next."""
 
-    def __init__(self, server):
+    def __init__(self, server, name="chromium"):
         node = process.require("node", "nodejs")
         if not (BROWSER / "node_modules" / "playwright-core").is_dir():
             raise Failure("playwright-core is not installed: run tests/interop/install")
         self.program = process.require("chromium", "chromium")
-        home = server.workdir / "chromium-home"
+        home = server.workdir / f"{name}-home"
         home.mkdir(exist_ok=True)
-        log = server.workdir / "chromium.log"
-        self._dialogue = Dialogue("chromium", [node, BROWSER / "operator_page.mjs"], log, env={"HOME": str(home)})
+        log = server.workdir / f"{name}.log"
+        self._dialogue = Dialogue(name, [node, BROWSER / "operator_page.mjs"], log, env={"HOME": str(home)})
 
     def do(self, action, **what):
         """Has it done; returns what the action returns."""
@@ -50,8 +50,16 @@ class Page:
             raise Failure(answer["error"])
         return answer["value"]
 
+    def close(self):
+        """Ends the browser."""
+        self._dialogue.close()
+
     def sign_in(self, token=OPERATOR, **how):
         self.do("open", program=self.program, url=URL, **how)
+        self.prove(token)
+
+    def prove(self, token=OPERATOR):
+        """Signs in, on the page that is open."""
         self.do("fill", at="#token", text=token)
         self.do("press", key="Enter")
         self.do("until", script="document.getElementById('sign-in').hidden")
@@ -135,6 +143,8 @@ def table(server):
     page.do("press", key="ArrowDown")
     page.do("press", key="Enter")
     page.do("until", script="document.querySelectorAll('#path .node.peer').length > 0 && /bit/.test(document.querySelector('#path .rate').textContent)")
+    # Beside what passes in all, what passes to and from the one peer that each has, which takes a second look.
+    page.do("until", script="/[1-9].*bit.*[1-9].*bit/.test(document.querySelector('#path .node.peer .rates')?.textContent)")
     return page.do("evaluate", script="document.querySelector('#path svg').getAttribute('aria-label')")
 
 
@@ -210,7 +220,7 @@ def many_rows(server):
 
 
 def setup(server):
-    """iceServers to copy, and the settings in force without secrets."""
+    """iceServers to copy, what doctor finds with how to mend it, and the settings in force without secrets."""
     page = page_of(server)
     page.sign_in()
     page.do("click", at="nav [data-view=setup]")
@@ -219,6 +229,7 @@ def setup(server):
     for secret in (server.secret, server.password, OPERATOR, READER):
         if secret in shown:
             raise Failure("a secret is shown")
+    findings(page)
     page.do("click", at="#ice-form button[type=submit]")
     page.do("until", script="!document.getElementById('ice').hidden")
     made = page.do("evaluate", script="""(() => {
@@ -227,6 +238,40 @@ def setup(server):
         return iceServers.flatMap(({ urls }) => urls).length;
     })()""")
     return f"{made} URLs that a browser takes; {len(shown.splitlines())} lines of settings"
+
+
+def findings(page):
+    """Those of doctor: the firewall cannot be seen from inside, which is said with what to do instead."""
+    page.do("until", script="/problem/.test(document.getElementById('findings-told').textContent)")
+    shown = page.do("texts", at="#findings .finding")
+    firewall = [text for text in shown if "firewall.unknown" in text]
+    if not firewall or "Why it matters" not in firewall[0] or "`hairpin doctor` on the machine" not in firewall[0]:
+        raise Failure(f"the findings are {shown}")
+    if "as they should be" not in page.do("text", at="#findings-fine summary"):
+        raise Failure("nothing is as it should be")
+    return len(shown)
+
+
+def firefox(server):
+    """The same page in Firefox: sign-in by keyboard, charts, the table, a session's path with rates, and findings."""
+    load(server)
+    page = Page(server, "firefox")
+    profile = server.workdir / "firefox-page"
+    profile.mkdir(exist_ok=True)
+    page.do("openFirefox", program=process.require("firefox-esr", "firefox-esr"), profile=str(profile), url=URL)
+    page.prove()
+    page.do("until", script="document.querySelectorAll('#charts .line').length >= 7")
+    page.do("click", at="nav [data-view=sessions]")
+    page.do("until", script="document.querySelectorAll('#rows tr[data-id]').length > 5")
+    page.do("click", at="#rows tr[data-id] td")
+    page.do("until", script="/[1-9].*bit.*[1-9].*bit/.test(document.querySelector('#path .node.peer .rates')?.textContent)")
+    rates = page.do("text", at="#path .node.peer .rates")
+    page.do("click", at="nav [data-view=setup]")
+    found = findings(page)
+    if complaints := page.do("complaints"):
+        raise Failure(f"the console said {complaints}")
+    page.close()
+    return f"the peer's rates are {rates}; {found} findings"
 
 
 def reader(server):
@@ -299,5 +344,6 @@ CASES = [
     Case("page/set-up", setup, hairpin_only=True),
     Case("page/for-looking-only", reader, hairpin_only=True),
     Case("page/screenshots", screenshots, hairpin_only=True),
+    Case("page/firefox", firefox, hairpin_only=True),
     Case("page/no-complaints", no_complaints, hairpin_only=True),
 ]

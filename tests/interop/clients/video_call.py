@@ -1,4 +1,4 @@
-"""The video call of examples/video-call: its room server, and members in headless Chromiums (browser/video_call.mjs)."""
+"""The video call of examples/video-call: its room server, and members in headless Chromiums and a Firefox (browser/video_call.mjs)."""
 
 import shutil
 import socket
@@ -231,6 +231,26 @@ def comes_back(server):
     return f"gone after {gone:.1f} s, back in calls with both"
 
 
+def firefox_among_three(server):
+    """Firefox takes the place of one Chromium: both others see it and hear it, directly and through the relay."""
+    call = members(server)
+    call.do("close", name="Bo")
+    call.all_see(pairs(Ada_Cem="relayed"))
+    profile = server.workdir / "firefox-call"
+    profile.mkdir(exist_ok=True)
+    program = process.require("firefox-esr", "firefox-esr")
+    call.do("join", name="Fox", program=program, profile=str(profile), url=server.url)
+    seen = call.all_see(pairs(Ada_Fox="direct", Ada_Cem="relayed", Cem_Fox="relayed"))
+    call.do("chat", name="Fox", text="From another hand's browser")
+    for other in ("Ada", "Cem"):
+        call.do("hears", name=other, **{"from": "Fox"}, text="From another hand's browser")
+    call.do("chat", name="Cem", text="Heard")
+    call.do("hears", name="Fox", **{"from": "Cem"}, text="Heard")
+    if complaints := call.do("close", name="Fox"):
+        raise Failure(f"its console said {complaints}")
+    return in_words(seen)
+
+
 def screenshot(server):
     """A picture of it for the documentation; and nothing was said on any console, a breach of the policy included."""
     call = members(server)
@@ -256,6 +276,7 @@ CASES = [
     Case("call/relay-given-up", relay_given_up),
     Case("call/leaves-and-comes-back", comes_back),
     Case("call/screenshot", screenshot),
+    Case("call/firefox-among-three", firefox_among_three),
 ]
 
 
