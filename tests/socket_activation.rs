@@ -187,6 +187,59 @@ fn listeners_without_a_socket_open_their_own() {
 }
 
 #[test]
+fn who_came_early_to_metrics_operators_and_credentials_is_answered_too() {
+    let ip = own_address();
+    let doors = [
+        SocketAddr::new(ip.into(), 9641),
+        SocketAddr::new(ip.into(), 9642),
+        SocketAddr::new(ip.into(), 9643),
+    ];
+    let sockets = doors.map(|at| OwnedFd::from(TcpListener::bind(at).unwrap()));
+    let early = doors.map(|at| {
+        let mut client = TcpStream::connect(at).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        client.write_all(request.as_bytes()).unwrap();
+        client
+    });
+    let text = listener("udp", &format!("{ip}:3478"))
+        + &format!(
+            "[auth]\nsecrets = [\"Q2xlYXJseS1hLXNlY3JldC1vZi10ZXN0cw\"]\n\
+             [admin]\naddress = \"{ip}:9642\"\n\
+             token = [{{ name = \"a\", token = \"cmVhZGluZy1pcy1hbGwtdGhpcy1kb2Vz\" }}]\n\
+             [credentials]\naddress = \"{ip}:9643\"\n\
+             key = [{{ name = \"web\", token = \"YW4tYXBwbGljYXRpb24ncy1vd24ta2V5\" }}]\n"
+        );
+    let server = Launched::new(ip, 1, &text, sockets.into());
+    for (mut client, expected) in early.into_iter().zip(["200", "200", "404"]) {
+        let mut answer = String::new();
+        client
+            .read_to_string(&mut answer)
+            .unwrap_or_else(|_| panic!("{}", server.log()));
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{answer}");
+    }
+}
+
+#[test]
+fn an_address_of_metrics_is_handed_over_once() {
+    let ip = own_address();
+    let at = SocketAddr::new(ip.into(), 9641);
+    let one = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+    let other = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+    for socket in [&one, &other] {
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&at.into()).unwrap();
+        socket.listen(8).unwrap();
+    }
+    let text = listener("udp", &format!("{ip}:3478"));
+    let said = Launched::new(ip, 1, &text, vec![one.into(), other.into()]).complaint();
+    let mend = format!(
+        "handed over 2 TCP sockets for {at}, and one is wanted: write `ListenStream={at}` once"
+    );
+    assert!(said.contains(&mend), "{said}");
+}
+
+#[test]
 fn too_few_datagram_sockets_are_an_error_that_says_what_to_write() {
     let ip = own_address();
     let address = format!("{ip}:3478");
@@ -215,11 +268,12 @@ fn a_socket_that_no_listener_wants_is_an_error_that_names_it() {
     let socket = TcpListener::bind(&address).unwrap();
     let said = Launched::new(ip, 1, &text, vec![socket.into()]).complaint();
     for part in [
-        &format!("a TCP socket for {address}, which no listener is for"),
+        &*format!("a TCP socket for {address}, which no listener is for"),
         &format!("take `ListenStream={address}` out"),
+        "or that as `address` under [metrics], [admin] or [credentials]",
         &format!("the listeners are {address} (udp, UDP)"),
     ] {
-        assert!(said.contains(part.as_str()), "{part} in {said}");
+        assert!(said.contains(part), "{part} in {said}");
     }
 }
 

@@ -8,6 +8,7 @@ use super::api::{self, Offer};
 use super::http::{self, Door};
 use super::office::{Offered, Office};
 use crate::config::{ADMIN_SOCKET, Settings};
+use crate::net::handed::Handed;
 use crate::service::CannotServe;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
@@ -37,14 +38,15 @@ struct Unix {
 }
 
 impl Doors {
-    /// Opens all that the settings ask for. `owner` is the user and the group that the process is about to become, if it
-    /// is.
+    /// Opens all that the settings ask for, but for TCP addresses that were `handed` over. `owner` is the user and the
+    /// group that the process is about to become, if it is.
     ///
     /// # Errors
     /// With the address that cannot be had, and why.
     pub async fn open(
         settings: &Settings,
         owner: Option<(u32, u32)>,
+        handed: &mut Handed,
     ) -> Result<Doors, CannotServe> {
         let socket = match &settings.admin.socket {
             None => Ok(None),
@@ -56,10 +58,16 @@ impl Doors {
             },
         };
         Ok(Doors {
-            metrics: tcp("metrics", "[metrics]", settings.metrics.address).await?,
+            metrics: tcp("metrics", "[metrics]", settings.metrics.address, handed).await?,
             socket,
-            admin: tcp("operators", "[admin]", settings.admin.address).await?,
-            credentials: tcp("credentials", "[credentials]", settings.credentials.address).await?,
+            admin: tcp("operators", "[admin]", settings.admin.address, handed).await?,
+            credentials: tcp(
+                "credentials",
+                "[credentials]",
+                settings.credentials.address,
+                handed,
+            )
+            .await?,
         })
     }
 
@@ -118,10 +126,15 @@ async fn tcp(
     what: &str,
     section: &str,
     address: Option<SocketAddr>,
+    handed: &mut Handed,
 ) -> Result<Option<TcpListener>, CannotServe> {
     let Some(address) = address else {
         return Ok(None);
     };
+    if let Some(socket) = handed.claim_stream(address).map_err(CannotServe::new)? {
+        let listener = TcpListener::from_std(socket.into());
+        return listener.map(Some).map_err(CannotServe::new);
+    }
     let bound = TcpListener::bind(address).await;
     bound.map(Some).map_err(|error| {
         CannotServe::new(match error.kind() {

@@ -16,6 +16,7 @@ mod man;
 mod notify;
 mod policy;
 pub mod probe;
+pub mod reminder;
 pub mod run;
 
 use std::io::{self, Write};

@@ -1,12 +1,13 @@
 //! `hairpin run`: the server itself.
 
+use super::reminder::Reminder;
 use super::{Failure, RunArgs, notify};
 use crate::accounting::Accounting;
 use crate::admin::{Doors, Offered};
 use crate::auth::{Secret, mint_ephemeral};
 use crate::config::{Listener, Settings};
 use crate::doctor;
-use crate::doctor::advice::{Surroundings, advice, certificate_advice};
+use crate::doctor::advice::{Surroundings, advice, now};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
 use crate::net::handed::Handed;
@@ -35,8 +36,8 @@ const LAST_RECORDS: Duration = Duration::from_secs(5);
 /// How often is looked whether all workers still run.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// How often is said that a certificate ends soon.
-const REMINDER: Duration = Duration::from_secs(24 * 3600);
+/// How often is looked whether it is time to say again what ends soon.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Runs the server until it is told to stop.
 ///
@@ -44,7 +45,7 @@ const REMINDER: Duration = Duration::from_secs(24 * 3600);
 /// Where the configuration is wrong or the server cannot start.
 pub fn main(args: &RunArgs) -> Result<(), Failure> {
     // Before anything is opened that could have the number of one.
-    let handed = Handed::take().map_err(fatal)?;
+    let mut handed = Handed::take().map_err(fatal)?;
     let (mut settings, files, readable_secrets, is_trial) = match &args.config {
         Some(path) => {
             let loaded = super::load(path)?;
@@ -71,7 +72,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         .map_err(fatal)?;
     runtime.block_on(async {
         let owner = account(&settings)?;
-        let doors = Doors::open(&settings, owner.owner()).await?;
+        let doors = Doors::open(&settings, owner.owner(), &mut handed).await?;
         // Registered before anything runs, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate()).map_err(fatal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(fatal)?;
@@ -224,11 +225,12 @@ async fn until_a_worker_ends(server: &Server) {
     }
 }
 
-/// Says each day which certificates end soon; what is so at the start is said there.
+/// Tells the log each day which certificates end soon.
 async fn remind(service: &Service) {
+    let mut reminder = Reminder::new(now());
     loop {
-        tokio::time::sleep(REMINDER).await;
-        for sentence in certificate_advice(&service.settings()) {
+        tokio::time::sleep(LOOK).await;
+        for sentence in reminder.due(&service.settings(), now()) {
             warn!("{sentence}");
         }
     }

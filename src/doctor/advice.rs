@@ -58,10 +58,10 @@ pub fn advice(settings: &Settings, surroundings: &Surroundings) -> Vec<String> {
     findings.iter().map(Finding::sentence).collect()
 }
 
-/// One sentence for each certificate in force that clients refuse, or soon will.
-pub fn certificate_advice(settings: &Settings) -> Vec<String> {
+/// One sentence for each certificate in force that clients refuse, or soon will; `now` is in seconds since 1970.
+pub fn certificate_advice(settings: &Settings, now: i64) -> Vec<String> {
     let mut found = Vec::new();
-    certificate_ends(settings, now(), &mut found);
+    certificate_ends(settings, now, &mut found);
     found.iter().map(Finding::sentence).collect()
 }
 
@@ -255,7 +255,8 @@ fn relay(relay: &RelayAddress) -> Option<Finding> {
     Some(finding)
 }
 
-fn now() -> i64 {
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

@@ -108,6 +108,24 @@ impl Handed {
         Ok(Some(sockets.into_iter().chain(copies).collect()))
     }
 
+    /// Takes what is there for a TCP address on which no workers listen; `None` where that is to be opened.
+    ///
+    /// # Errors
+    /// Where it was handed over more than once.
+    pub fn claim_stream(&mut self, address: SocketAddr) -> Result<Option<Socket>, HandedError> {
+        let is_its = |one: &mut One| (one.address, one.kind) == (address, Kind::Tcp);
+        let mut sockets = self.0.extract_if(.., is_its).map(|one| one.socket);
+        let socket = sockets.next();
+        match sockets.count() {
+            0 => Ok(socket),
+            more => Err(HandedError(format!(
+                "handed over {} TCP sockets for {address}, and one is wanted: write `ListenStream={address}` once in the \
+                 socket unit",
+                more + 1
+            ))),
+        }
+    }
+
     /// Whether all were taken.
     ///
     /// # Errors
@@ -117,9 +135,13 @@ impl Handed {
             return Ok(());
         };
         let (name, setting) = (kind.name(), kind.setting());
+        let or_http = match kind {
+            Kind::Tcp => ", or that as `address` under [metrics], [admin] or [credentials]",
+            Kind::Udp => "",
+        };
         let mut reason = format!(
-            "handed over a {name} socket for {address}, which no listener is for: write a [[listener]] with that address, \
-             or take `{setting}={address}` out of the socket unit; the listeners are"
+            "handed over a {name} socket for {address}, which no listener is for: write a [[listener]] with that \
+             address{or_http}, or take `{setting}={address}` out of the socket unit; the listeners are"
         );
         for listener in listeners {
             let kind = Kind::of(listener).name();

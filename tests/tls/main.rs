@@ -12,6 +12,7 @@ mod probing;
 mod proxied_datagrams;
 mod proxied_streams;
 mod relaying;
+mod reminders;
 mod renewal;
 mod rig;
 mod tcp_relay;
