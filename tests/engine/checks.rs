@@ -114,9 +114,20 @@ impl World {
                     assert!(self.heard.insert(socket), "told twice");
                 }
                 Event::RouteAdded(route) => {
-                    let live = &self.live[&route.client];
-                    assert_eq!(live.worker, worker);
-                    assert!(live.relays.iter().any(|(id, _)| *id == route.relay));
+                    let is_its = |live: &Live| {
+                        live.worker == worker
+                            && live.relays.iter().any(|(id, _)| *id == route.relay)
+                    };
+                    match self.live.get(&route.client) {
+                        Some(live) => assert!(is_its(live), "not its relay: {route:?}"),
+                        // It moved there and ended by one and the same request, as the next events say.
+                        None => {
+                            let gone = self.pathless.values().find(|live| is_its(live));
+                            let gone = gone.expect("it is nobody's").id;
+                            let mut sessions = self.engines[worker].sessions();
+                            assert!(sessions.all(|session| session.id != gone));
+                        }
+                    }
                     assert!(self.routes.insert(route), "added twice: {route:?}");
                 }
                 Event::RouteRemoved(route) => {
