@@ -52,8 +52,17 @@ async function openPage({ program, profile, trusted }) {
 }
 
 // What a page shows of each other member.
-const tiles = () =>
-  [...document.querySelectorAll(".tile[data-seat]")].map((tile) => {
+const tiles = () => {
+  // Firefox's statistics have no frames of a call.
+  const counted = (video) => {
+    const count = () => {
+      video.counted = (video.counted ?? -1) + 1;
+      video.requestVideoFrameCallback(count);
+    };
+    if (video.counted === undefined) count();
+    return video.counted;
+  };
+  return [...document.querySelectorAll(".tile[data-seat]")].map((tile) => {
     const video = tile.querySelector("video");
     return {
       name: tile.querySelector(".name").textContent,
@@ -63,10 +72,11 @@ const tiles = () =>
       rate: tile.querySelector(".rate").textContent,
       down: Number(tile.dataset.down ?? 0),
       up: Number(tile.dataset.up ?? 0),
-      frames: video.getVideoPlaybackQuality().totalVideoFrames,
+      frames: video.getVideoPlaybackQuality().totalVideoFrames || counted(video),
       away: tile.classList.contains("away"),
     };
   });
+};
 
 async function until(what, look, patience = PATIENCE) {
   const deadline = performance.now() + patience;
@@ -125,7 +135,8 @@ const actions = {
     return page.evaluate(() => location.hash.slice(1));
   },
 
-  // Waits until a member sees these others, with pictures that move and bits that flow; kinds: {name: kind of path}.
+  // Waits until a member sees these others, with pictures that move and bits that flow; kinds: {name: kind of path, or some
+  // with | between}.
   async sees({ name, kinds, patience }) {
     const { page } = members.get(name);
     return until(`${name} sees ${JSON.stringify(kinds)}`, async () => {
@@ -136,7 +147,7 @@ const actions = {
         now.length === Object.keys(kinds).length &&
         now.every((tile) => {
           const frames = before.find(({ name }) => name === tile.name)?.frames ?? 0;
-          return tile.state === "connected" && tile.kind === kinds[tile.name] && tile.down > 0 && tile.up > 0 && tile.frames > frames;
+          return tile.state === "connected" && kinds[tile.name].split("|").includes(tile.kind) && tile.down > 0 && tile.up > 0 && tile.frames > frames;
         });
       return { done, value: now };
     }, patience);
