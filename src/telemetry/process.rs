@@ -6,7 +6,7 @@
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -84,8 +84,15 @@ impl Process {
             .descriptors
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Rewound when the listing is dropped. `.`, `..` and the listing's own descriptor are not the server's.
-        let entries = dir.as_mut()?.iter().filter_map(Result::ok).count();
+        let dir = dir.as_mut()?;
+        // Linux 6.2 and later say it as the directory's size. With 19,000 sessions to count them takes 16 ms. The
+        // directory's own descriptor is not the server's.
+        let size = fstat(&*dir).map_or(0, |data| data.st_size);
+        if let Ok(size @ 1..) = u64::try_from(size) {
+            return Some(size - 1);
+        }
+        // Rewound when the listing is dropped. `.` and `..` are there too.
+        let entries = dir.iter().filter_map(Result::ok).count();
         Some((entries as u64).saturating_sub(3))
     }
 }

@@ -5,6 +5,7 @@ use crate::server::{Metrics, PASSWORD, Setup, USER, V4};
 use hairpin::auth::mint_ephemeral;
 use hairpin::wire::attribute::Family;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The series of a family that are not zero.
 fn counted(metrics: &Metrics, family: &str) -> Vec<String> {
@@ -211,6 +212,45 @@ fn a_scrape_is_prometheus_text() {
         }
     }
     assert!(seen.len() > 10);
+}
+
+#[test]
+fn a_scrape_costs_no_more_with_thousands_of_sessions() {
+    let _ = hairpin::net::descriptors::raise_limit();
+    // Before Linux 6.2 open descriptors have to be counted one by one.
+    if std::fs::metadata("/proc/self/fd").unwrap().len() == 0 {
+        return;
+    }
+    let server = Setup::new()
+        .set("limits", "allocations_per_user = 0")
+        .set("limits", "allocations_per_source = 0")
+        .set("relay", "ports = \"20000-32000\"")
+        .start();
+    // Nanoseconds of the thread that serves operators, which is the process's first.
+    let cost = || {
+        let spent = || {
+            let path = format!("/proc/{}/schedstat", server.id());
+            let text = std::fs::read_to_string(path).unwrap();
+            text.split(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        let before = spent();
+        for _ in 0..20 {
+            server.metrics();
+        }
+        Duration::from_nanos((spent() - before) / 20)
+    };
+    let without = cost();
+    let mut clients: Vec<Client> = (0..3000).map(|_| Client::udp(server.address())).collect();
+    for client in &mut clients {
+        client.allocate();
+    }
+    assert_eq!(server.metrics().get("hairpin_allocations"), 3000);
+    let with = cost();
+    let more = with.saturating_sub(without);
+    assert!(
+        more < Duration::from_millis(1),
+        "{with:?} after {without:?}"
+    );
 }
 
 #[test]
