@@ -530,3 +530,55 @@ fn numbers_and_words_that_are_right_are_taken_as_they_are() {
     );
     assert_eq!(settings.metrics.address, None);
 }
+
+#[test]
+fn an_external_address_comes_from_a_file_or_the_environment_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("hairpin.toml");
+    let write = |name: &str, text: &str| {
+        std::fs::write(directory.path().join(name), text).expect("a file");
+    };
+    let load = |external: &str| {
+        let text = format!("[[relay.address]]\naddress = \"ipv4\"\nexternal = {external}\n");
+        write("hairpin.toml", &text);
+        config::load(&path)
+    };
+    write("external", "203.0.113.7\n");
+    let loaded = load("{ file = \"external\" }").expect("an address");
+    let external = loaded.settings.relay.addresses[0].external;
+    assert_eq!(external, Some("203.0.113.7".parse().expect("an address")));
+    // The sandbox leaves it readable, and a change of it is seen where files are watched.
+    assert!(loaded.files.contains(&directory.path().join("external")));
+    write("empty", " \n");
+    write("two", "203.0.113.7\n203.0.113.8\n");
+    for (external, words) in [
+        (
+            "{ env = \"HAIRPIN_TEST_NOT_SET\" }",
+            "environment variable `HAIRPIN_TEST_NOT_SET` is not set",
+        ),
+        (
+            "{ env = \"CARGO_PKG_NAME\" }",
+            "environment variable `CARGO_PKG_NAME`: `hairpin` is not an IP address",
+        ),
+        ("{ file = \"missing\" }", "missing`: No such file"),
+        ("{ file = \"empty\" }", "empty` is empty"),
+        ("{ file = \"two\" }", "is not an IP address"),
+        ("{ file = \"/dev/zero\" }", "is not an IP address"),
+        (
+            "{ file = \"a\", env = \"B\" }",
+            "either from a `file` or from `env`",
+        ),
+        ("{ url = \"a\" }", "unknown key"),
+        ("7", "an IP address, { file = "),
+        ("\"203.0.113.7:1\"", "has a port"),
+    ] {
+        let error = load(external).expect_err(external).to_string();
+        assert!(error.contains(words), "{external}: {error}");
+    }
+    // What is judged of one in the file is judged of this one too.
+    write("multicast", "224.0.0.1");
+    let error = load("{ file = \"multicast\" }")
+        .expect_err("a group")
+        .to_string();
+    assert!(error.contains("cannot be an external address"), "{error}");
+}

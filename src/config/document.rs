@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use toml::Spanned;
 use toml::value::Datetime;
 
+use super::address::AddressSource;
 use super::host::Host;
 use super::secrets::SecretSource;
 use super::settings::{
@@ -180,7 +181,7 @@ pub(super) struct Relay {
 )]
 pub(super) struct RelayAddress {
     pub address: Given<Read<RelayHost>>,
-    pub external: Given<Read<IpAddr>>,
+    pub external: Given<AddressSource>,
 }
 
 #[derive(Deserialize, Default)]

@@ -4,6 +4,7 @@
 //! open sockets and does not look for addresses; it reads the file and the secrets it names. Main items: [`load`],
 //! [`parse`], [`Settings`], [`ConfigError`].
 
+mod address;
 mod certificate;
 mod check;
 mod document;

@@ -52,6 +52,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         document.discovery,
         document.metrics,
         document.relay.address,
+        base,
         &default,
         &mut problems,
     );

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
+use std::path::Path;
 
 use ipnet::IpNet;
 
@@ -35,6 +36,7 @@ impl Places {
         sites: List<document::Discovery>,
         metrics: document::Metrics,
         relays: List<document::RelayAddress>,
+        base: &Path,
         default: &Settings,
         problems: &mut Problems,
     ) -> Self {
@@ -48,7 +50,7 @@ impl Places {
                 .collect(),
             discovery,
             metrics,
-            relays: check_relays(relays, problems),
+            relays: check_relays(relays, base, problems),
         }
     }
 }
@@ -243,7 +245,11 @@ fn check_metrics(
     Metrics { address }
 }
 
-fn check_relays(given: List<document::RelayAddress>, problems: &mut Problems) -> Vec<RelayAddress> {
+fn check_relays(
+    given: List<document::RelayAddress>,
+    base: &Path,
+    problems: &mut Problems,
+) -> Vec<RelayAddress> {
     let mut hosts = Vec::new();
     let mut externals = Vec::new();
     let mut relays = Vec::new();
@@ -273,7 +279,16 @@ fn check_relays(given: List<document::RelayAddress>, problems: &mut Problems) ->
             );
         }
         hosts.push((place.clone(), host));
-        let external = external.map(|external| (external.span(), external.into_inner().0));
+        let external = external.and_then(|external| {
+            let span = external.span();
+            match external.into_inner().resolve(base) {
+                Ok(ip) => Some((span, ip)),
+                Err(why) => {
+                    problems.add(Problem::new(span, why));
+                    None
+                }
+            }
+        });
         if let Some((span, ip)) = external.clone() {
             if Family::of(ip) != host.family() {
                 problems.add(

@@ -71,9 +71,13 @@ hairpin.toml: what the chart knows by itself, and over it `config`.
 {{- $admin := dict "socket" "/run/hairpin/hairpin.sock" "address" (printf "%s:%d" (include "hairpin.adminAddress" .) (int .Values.admin.port)) -}}
 {{- $token := dict "name" "metrics" "token" (dict "file" (printf "/run/secrets/hairpin/%s" .Values.admin.tokenKey)) -}}
 {{- $_ := set $admin "token" (list $token) -}}
+{{- $relay := dict "ports" (printf "%d-%d" (int .Values.relay.minPort) (int .Values.relay.maxPort)) -}}
+{{- if .Values.relay.externalFrom -}}
+{{- $_ := set $relay "address" (list (dict "address" "ipv4" "external" (dict "env" "HAIRPIN_EXTERNAL"))) -}}
+{{- end -}}
 {{- $own := dict
     "listener" $listeners
-    "relay" (dict "ports" (printf "%d-%d" (int .Values.relay.minPort) (int .Values.relay.maxPort)))
+    "relay" $relay
     "auth" (dict "secrets" $secrets)
     "admin" $admin
     "metrics" (dict "address" "")

@@ -64,6 +64,14 @@ spec:
       {{- end }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       args: [run, --config, /etc/hairpin/hairpin.toml]
+      {{- with .Values.relay.externalFrom }}
+      env:
+        # What clients are told of this node.
+        - name: HAIRPIN_EXTERNAL
+          valueFrom:
+            fieldRef:
+              fieldPath: {{ . | quote }}
+      {{- end }}
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
