@@ -48,7 +48,7 @@ struct Drain {
 /// POST /v1/drain
 pub(super) async fn drain(State(office): State<Arc<Office>>, body: Bytes) -> Answer {
     let order: Drain = read(&body)?;
-    office.service.set_draining(order.draining).await?;
+    office.service.set_draining(order.draining).await;
     ok(&order)
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn unrevoke(
     State(office): State<Arc<Office>>,
     Path(user): Path<String>,
 ) -> Answer {
-    if !office.service.unrevoke(&user).await? {
+    if !office.service.unrevoke(&user).await {
         return Err(Refusal::missing(
             "this user is not revoked here; those of the configuration are revoked there",
         ));

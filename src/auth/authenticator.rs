@@ -194,15 +194,16 @@ pub struct Verified<'a> {
     pub remaining: Option<u32>,
 }
 
-/// Knows the credentials of one realm.
+/// Knows the credentials of one realm. A clone shares what it knows.
+#[derive(Clone)]
 pub struct Authenticator {
     realm: String,
-    users: Users,
+    users: Arc<Users>,
     signers: Vec<Signer>,
     algorithms: Vec<PasswordAlgorithm>,
     offer: Offer,
-    third_party: Option<ThirdParty>,
-    revoked: HashSet<String, RandomState>,
+    third_party: Option<Arc<ThirdParty>>,
+    revoked: Arc<HashSet<String, RandomState>>,
     /// Keys that nobody has, checked in place of those of a user who does not exist.
     nobody: Keys,
 }
@@ -252,11 +253,11 @@ impl Authenticator {
         };
         let third_party = ThirdParty::new(third_party, &realm)?;
         Ok(Self {
-            users,
-            third_party,
+            users: Arc::new(users),
+            third_party: third_party.map(Arc::new),
             algorithms,
             offer,
-            revoked: revoked_names,
+            revoked: Arc::new(revoked_names),
             signers: secrets
                 .iter()
                 .map(|secret| Signer::new(secret.expose().as_bytes()))
@@ -264,6 +265,17 @@ impl Authenticator {
             nobody,
             realm,
         })
+    }
+
+    /// The same, but that these users are refused and no others: see [`AuthSettings::revoked`].
+    #[must_use]
+    pub fn with_revoked(&self, revoked: impl IntoIterator<Item = String>) -> Self {
+        let mut names = HashSet::with_hasher(self.revoked.hasher().clone());
+        names.extend(revoked);
+        Self {
+            revoked: Arc::new(names),
+            ..self.clone()
+        }
     }
 
     /// The realm, prepared, as it goes into REALM.
@@ -278,7 +290,7 @@ impl Authenticator {
 
     /// The value of THIRD-PARTY-AUTHORIZATION, where access tokens are accepted.
     pub fn third_party(&self) -> Option<&str> {
-        self.third_party.as_ref().map(ThirdParty::server_name)
+        self.third_party.as_deref().map(ThirdParty::server_name)
     }
 
     /// Whether a user may not relay any more, by the whole name or by the user in an ephemeral one.

@@ -90,6 +90,7 @@ use timers::{Slot, Timers};
 pub const REPLY_LENGTH: usize = 2048;
 
 /// What an engine goes by. Shared by all workers, and replaced as a whole.
+#[derive(Clone)]
 pub struct Rules {
     /// Who may relay.
     pub authenticator: Authenticator,

@@ -14,7 +14,7 @@ mod watch;
 pub use reload::{ReloadError, Reloaded};
 
 use crate::config::{CredentialKey, Loaded, Settings};
-use crate::engine::Shared;
+use crate::engine::{Rules, Shared};
 use crate::net::addresses::RelayAddress;
 use crate::net::control::Control;
 use crate::net::dtls::Dtls;
@@ -221,24 +221,21 @@ impl Service {
     }
 
     /// Refuses new allocations from now on, or takes them again; those there are go on.
-    ///
-    /// # Errors
-    /// Where the settings in force cannot be served with any more, as when an address is gone; then nothing changes.
-    pub async fn set_draining(&self, draining: bool) -> Result<(), CannotServe> {
+    pub async fn set_draining(&self, draining: bool) {
         let _one = self.changes.lock().await;
-        let rules = self.rules(&self.settings(), &self.relays(), draining)?;
+        let rules = Rules {
+            draining,
+            ..Rules::clone(&self.control.rules())
+        };
         self.control.set_rules(rules).await;
         self.is_draining.store(draining, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Refuses new allocations, and waits until those there are have ended, but no longer than the settings allow; how
     /// many are left.
     pub async fn drain(&self) -> u32 {
         let deadline = Instant::now() + self.settings().server.drain;
-        if let Err(error) = self.set_draining(true).await {
-            tracing::warn!(%error, "new allocations are not refused meanwhile");
-        }
+        self.set_draining(true).await;
         let quotas = &self.shared.quotas;
         loop {
             // Ports that are held for a second allocation count like one, and none will come for them.

@@ -47,11 +47,10 @@ impl Service {
     /// there are.
     ///
     /// # Errors
-    /// Where too many are revoked, or the settings in force cannot be served with any more; then nothing changes.
+    /// Where too many are revoked; then nothing changes.
     pub async fn revoke(&self, user: &str) -> Result<(), CannotServe> {
         let _one = self.changes.lock().await;
-        let former = self.revocations();
-        if former.contains_key(user) {
+        if self.revoked.lock().contains_key(user) {
             return Ok(());
         }
         let longest = self.settings().allocation.max_lifetime.as_secs();
@@ -64,42 +63,46 @@ impl Service {
                 let end = expiry(user).filter(|end| end.saturating_add(longest) >= *since);
                 !end.is_some_and(is_over)
             });
-            if revoked.len() >= MOST && !revoked.contains_key(user) {
+            if revoked.len() >= MOST {
                 return Err(CannotServe::new(format!(
                     "{MOST} users are revoked here, and more are not remembered: add them to `revoked` under [auth], \
                      or change the secret"
                 )));
             }
-            revoked.entry(user.to_owned()).or_insert_with(now);
+            revoked.insert(user.to_owned(), now());
         }
-        self.enforce(former).await
+        self.enforce().await;
+        Ok(())
     }
 
     /// Lets a user in again; whether it was revoked here.
-    ///
-    /// # Errors
-    /// As [`Service::revoke`].
-    pub async fn unrevoke(&self, user: &str) -> Result<bool, CannotServe> {
+    pub async fn unrevoke(&self, user: &str) -> bool {
         let _one = self.changes.lock().await;
-        let former = self.revocations();
-        if self.revoked.lock().remove(user).is_none() {
-            return Ok(false);
+        let was_revoked = self.revoked.lock().remove(user).is_some();
+        if was_revoked {
+            self.enforce().await;
         }
-        self.enforce(former).await.map(|()| true)
+        was_revoked
     }
 
-    /// Lets the workers go by who is revoked now, or else goes back to who was.
-    async fn enforce(&self, former: BTreeMap<String, u64>) -> Result<(), CannotServe> {
-        match self.rules(&self.settings(), &self.relays(), self.is_draining()) {
-            Ok(rules) => {
-                self.control.set_rules(rules).await;
-                Ok(())
-            }
-            Err(why) => {
-                *self.revoked.lock() = former;
-                Err(why)
-            }
-        }
+    /// Lets the workers go by who is revoked now.
+    async fn enforce(&self) {
+        let former = self.control.rules();
+        let authenticator = former
+            .authenticator
+            .with_revoked(self.all_revoked(&self.settings()));
+        let rules = Rules {
+            authenticator,
+            ..Rules::clone(&former)
+        };
+        self.control.set_rules(rules).await;
+    }
+
+    /// Whom the settings revoke, and whom an operator has.
+    fn all_revoked(&self, settings: &Settings) -> Vec<String> {
+        let mut all = settings.auth.revoked.clone();
+        all.extend(self.revoked.lock().keys().cloned());
+        all
     }
 
     /// The rules of settings, with whom an operator has revoked besides.
@@ -109,16 +112,11 @@ impl Service {
         relays: &[RelayAddress],
         draining: bool,
     ) -> Result<Rules, CannotServe> {
-        let revoked = self.revoked.lock();
-        let rules = if revoked.is_empty() {
-            assembly::rules(settings, relays, &self.seeds)
-        } else {
-            let mut settings = settings.clone();
-            settings.auth.revoked.extend(revoked.keys().cloned());
-            assembly::rules(&settings, relays, &self.seeds)
-        };
-        let mut rules = rules?;
-        rules.draining = draining;
-        Ok(rules)
+        let rules = assembly::rules(settings, relays, &self.seeds)?;
+        Ok(Rules {
+            authenticator: rules.authenticator.with_revoked(self.all_revoked(settings)),
+            draining,
+            ..rules
+        })
     }
 }
