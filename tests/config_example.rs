@@ -154,10 +154,11 @@ fn examples_in_the_file_are_right_but_for_the_secrets_they_point_to() {
     }
 }
 
-/// The source of a secret is documented once, for all secrets.
+/// The source of a secret is documented once, for all secrets; that of an address in words.
 fn is_source(key: &str) -> bool {
     let places = [
         "auth.user.",
+        "relay.address.external.",
         "auth.nonce_key.",
         "oauth.key.secret.",
         "accounting.webhook.secret.",
@@ -188,4 +189,41 @@ fn every_key_of_the_code_is_documented_and_every_documented_key_exists() {
         Vec::<&String>::new(),
         "unknown to the code"
     );
+}
+
+#[test]
+fn settings_are_shown_by_the_names_of_the_file() {
+    let text = "[auth]\nrealm = \"x\"\n[[auth.user]]\nname = \"u\"\npassword = \"a password of some length\"\n\
+                [oauth]\nserver_name = \"turn.example.org\"\n[[oauth.key]]\nid = \"k\"\n\
+                algorithm = \"A256GCM\"\nsecret = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n";
+    let settings = config::parse(text, "hairpin.toml").expect("right");
+    let shown = settings.shown();
+    assert_eq!(shown["auth"]["user"][0]["name"], "u");
+    assert_eq!(shown["oauth"]["key"][0]["id"], "k");
+    let is_known = |key: &str| {
+        FILE.contains(&format!("{key} = "))
+            || FILE.contains(&format!("[{key}]"))
+            || FILE.contains(&format!(".{key}]"))
+    };
+    let unknown: Vec<_> = names(&shown)
+        .into_iter()
+        .filter(|key| !is_known(key))
+        .collect();
+    assert_eq!(unknown, [""; 0]);
+}
+
+/// All names in it.
+fn names(shown: &serde_json::Value) -> BTreeSet<String> {
+    match shown {
+        serde_json::Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| {
+                let mut all = names(value);
+                all.insert(name.clone());
+                all
+            })
+            .collect(),
+        serde_json::Value::Array(elements) => elements.iter().flat_map(names).collect(),
+        _ => BTreeSet::new(),
+    }
 }

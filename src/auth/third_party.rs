@@ -41,6 +41,7 @@ pub struct ThirdPartySettings {
     /// The name by which authorization servers know this server: clients are told it, and tokens are bound to it.
     pub server_name: String,
     /// The keys; without any, third-party authorization is off.
+    #[serde(rename = "key")]
     pub keys: Vec<TokenKey>,
     /// Whether requests are genuine too that were signed with the first 16 bytes of a `mac_key` alone, as coturn and its
     /// clients do. RFC 7635 knows nothing of it.

@@ -233,6 +233,7 @@ pub struct Tcp {
     #[serde(serialize_with = "view::duration")]
     pub max_queue_age: Duration,
     /// How long a worker that is busy with TCP clients rests before it reads what has come in.
+    #[serde(serialize_with = "view::duration")]
     pub busy_rest: Duration,
 }
 
@@ -454,6 +455,7 @@ pub struct Auth {
     /// Shared secrets for ephemeral credentials, newest first.
     pub secrets: Vec<Secret>,
     /// `[[auth.user]]`
+    #[serde(rename = "user")]
     pub users: Vec<User>,
 }
 

@@ -61,9 +61,9 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         .collect();
     let masked = [
         ("auth.secrets", old.auth.secrets != new.auth.secrets),
-        ("auth.users", old.auth.users != new.auth.users),
+        ("auth.user", old.auth.users != new.auth.users),
         ("auth.nonce_key", old.auth.nonce_key != new.auth.nonce_key),
-        ("oauth.keys", old.oauth.keys != new.oauth.keys),
+        ("oauth.key", old.oauth.keys != new.oauth.keys),
         ("admin.token", old.admin.tokens != new.admin.tokens),
         (
             "credentials.key",

@@ -90,12 +90,12 @@ fn limits_credentials_peers_and_the_log_are_others_after_a_reload() {
     let log = server.log().join("\n");
     assert!(!log.contains(other) && !log.contains(PASSWORD));
     for key in [
-        "auth.users",
+        "auth.user",
         "limits.allocations",
         "peers.allow",
         "log.level",
     ] {
-        assert!(log.contains(key), "{key}");
+        assert!(log.contains(&format!("\"{key}")), "{key}");
     }
 
     assert_eq!(
