@@ -43,6 +43,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
     // Unreadable ones are noted once, and not at each listener again.
     let has_certificate = certificates.is_some_and(|given| !given.is_empty());
     let tls = tls::check(document.tls, base, &mut problems);
+    let relays = places::relays(document.relay.address, base, &mut problems);
     let places = places::Places::check(
         document.listener,
         Certificates {
@@ -51,8 +52,7 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         },
         document.discovery,
         document.metrics,
-        document.relay.address,
-        base,
+        relays,
         &default,
         &mut problems,
     );

@@ -35,8 +35,7 @@ impl Places {
         certificates: Certificates<'_>,
         sites: List<document::Discovery>,
         metrics: document::Metrics,
-        relays: List<document::RelayAddress>,
-        base: &Path,
+        relays: Vec<RelayAddress>,
         default: &Settings,
         problems: &mut Problems,
     ) -> Self {
@@ -50,7 +49,7 @@ impl Places {
                 .collect(),
             discovery,
             metrics,
-            relays: check_relays(relays, base, problems),
+            relays,
         }
     }
 }
@@ -245,7 +244,8 @@ fn check_metrics(
     Metrics { address }
 }
 
-fn check_relays(
+/// Addresses to relay from.
+pub(super) fn relays(
     given: List<document::RelayAddress>,
     base: &Path,
     problems: &mut Problems,
