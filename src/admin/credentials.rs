@@ -199,19 +199,17 @@ fn generate(
     if !(1..=most).contains(&ttl) {
         return Err(Refusal::bad(format!("`ttl` is 1 to {most} seconds")));
     }
+    let identifier = order.identifier.filter(|identifier| !identifier.is_empty());
+    let identifier = identifier.unwrap_or_else(random);
+    let user = format!("{}:{identifier}", key.name);
+    let minted = mint(office, &settings, &user, ttl)?;
+    // What is refused for another reason does not count.
     let made = office.minting.take(key, Instant::now());
     made.map_err(|wait| {
         let why = "this key has had as many credentials made as it may for now";
         Refusal::too_soon(wait, why)
     })?;
-    let identifier = order.identifier.filter(|identifier| !identifier.is_empty());
-    let identifier = identifier.unwrap_or_else(random);
-    mint(
-        office,
-        &settings,
-        &format!("{}:{identifier}", key.name),
-        ttl,
-    )
+    Ok(minted)
 }
 
 /// POST /v1/turn/keys/{key}/credentials/{username}/revoke

@@ -215,9 +215,6 @@ impl Bandwidth {
     /// limit. Allocations get meters as with [`Bandwidth::set_limits`].
     pub fn set_groups<'g>(&self, groups: impl IntoIterator<Item = (&'g str, u64)>) {
         let mut known = self.server.groups();
-        for group in known.values() {
-            group.rate.store(0, Ordering::Relaxed);
-        }
         let (mut has_limits, mut named) = (false, Vec::new());
         for (name, rate) in groups {
             let group = known.entry(Arc::from(name)).or_default();
@@ -225,8 +222,14 @@ impl Bandwidth {
             has_limits |= rate > 0;
             named.push(name);
         }
-        // Those that meters count for stay, so that a name that comes back is the same group.
-        known.retain(|name, group| Arc::strong_count(group) > 1 || named.contains(&&**name));
+        known.retain(|name, group| {
+            let is_named = named.contains(&&**name);
+            if !is_named {
+                group.rate.store(0, Ordering::Relaxed);
+            }
+            // Those that meters count for stay, so that a name that comes back is the same group.
+            is_named || Arc::strong_count(group) > 1
+        });
         self.server.has_groups.store(has_limits, Ordering::Relaxed);
     }
 

@@ -49,7 +49,7 @@ fn is_open(stream: &mut TcpStream) -> bool {
     stream
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
-    match stream.read(&mut [0]) {
+    match stream.peek(&mut [0]) {
         Err(error) => error.kind() == ErrorKind::WouldBlock,
         Ok(_) => false,
     }
