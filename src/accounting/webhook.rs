@@ -9,27 +9,17 @@ use super::Losses;
 use super::destination::{AT_ONCE, LONGEST_REST, Queue, SHORTEST_REST};
 use crate::auth::Secret;
 use crate::config;
-use crate::net::authorities;
-use hickory_resolver::TokioResolver;
+use crate::net::outgoing::Outgoing;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use sha2::Sha256;
 use std::fmt::Write as _;
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
 use tracing::warn;
 
 /// How long records are gathered for a batch.
@@ -44,11 +34,8 @@ const LONGEST_ANSWER: usize = 64 << 10;
 /// Who listens, and how he is reached.
 pub(super) struct Webhook {
     uri: Uri,
-    host: String,
-    port: u16,
     secret: Option<Secret>,
-    tls: Option<Arc<ClientConfig>>,
-    resolver: Option<TokioResolver>,
+    http: Outgoing,
 }
 
 /// Why a batch was not taken.
@@ -66,25 +53,11 @@ impl Webhook {
             .url
             .parse()
             .map_err(|error| format!("the accounting webhook is no URL: {error}"))?;
-        let host = uri.host().unwrap_or_default();
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let is_https = uri.scheme_str() == Some("https");
-        let tls = is_https.then(|| authorities::client(None)).transpose()?;
-        let is_name = host.parse::<std::net::IpAddr>().is_err();
-        let resolver = is_name
-            .then(|| TokioResolver::builder_tokio().and_then(|builder| builder.build()))
-            .transpose()
-            .map_err(|error| format!("the accounting webhook cannot be looked up: {error}"))?;
+        let http = Outgoing::new(&uri, None);
         Ok(Webhook {
-            port: uri.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
-            host,
+            http: http.map_err(|why| format!("the accounting webhook cannot be reached: {why}"))?,
             uri,
             secret: settings.secret.clone(),
-            tls: tls.map(Arc::new),
-            resolver,
         })
     }
 
@@ -118,70 +91,19 @@ impl Webhook {
     }
 
     async fn post(&self, body: Bytes) -> Result<(), Failure> {
-        let later = |error: io::Error| Failure::Later(error.to_string());
-        let stream = self.connect().await.map_err(later)?;
-        match &self.tls {
-            None => self.send(stream, body).await,
-            Some(tls) => {
-                let name = ServerName::try_from(self.host.clone())
-                    .map_err(|error| Failure::Later(error.to_string()))?;
-                let connector = TlsConnector::from(tls.clone());
-                let stream = connector.connect(name, stream).await.map_err(later)?;
-                self.send(stream, body).await
-            }
-        }
-    }
-
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let Some(resolver) = &self.resolver else {
-            return TcpStream::connect((self.host.as_str(), self.port)).await;
-        };
-        let found = resolver.lookup_ip(self.host.as_str()).await;
-        let found = found.map_err(|error| io::Error::other(error.to_string()))?;
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in found.iter() {
-            match TcpStream::connect((address, self.port)).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    async fn send(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        body: Bytes,
-    ) -> Result<(), Failure> {
-        let later = |error: hyper::Error| Failure::Later(error.to_string());
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(later)?;
-        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        let authority = self
-            .uri
-            .authority()
-            .map_or("", |authority| authority.as_str());
-        let mut request = Request::post(path)
-            .header("host", authority)
-            .header("content-type", "application/json")
-            .header("user-agent", concat!("hairpin/", env!("CARGO_PKG_VERSION")));
+        let mut request =
+            Request::post(self.uri.clone()).header("content-type", "application/json");
         if let Some(secret) = &self.secret {
             request = request.header("x-hairpin-signature", signature(secret, now(), &body));
         }
         let request = request
             .body(Full::new(body))
             .map_err(|error| Failure::Later(error.to_string()))?;
-        let answer = async {
-            let answer = sender.send_request(request).await.map_err(later)?;
-            let status = answer.status();
-            // Read, so that the other side is not cut off in the middle of it.
-            let _ = Limited::new(answer.into_body(), LONGEST_ANSWER)
-                .collect()
-                .await;
-            Ok(status)
-        };
-        let status = beside(connection, answer).await?;
+        // The answer is read, so that the other side is not cut off in the middle of it.
+        let answer = self.http.send(request, LONGEST_ANSWER).await;
+        let status = answer
+            .map_err(|error| Failure::Later(error.to_string()))?
+            .status();
         match status {
             status if status.is_success() => Ok(()),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
@@ -190,21 +112,6 @@ impl Webhook {
             status if status.is_server_error() => Err(Failure::Later(status.to_string())),
             status => Err(Failure::Never(status)),
         }
-    }
-}
-
-/// Waits for the answer while the connection is driven.
-async fn beside<T>(
-    connection: impl Future<Output = Result<(), hyper::Error>>,
-    answer: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    tokio::pin!(connection, answer);
-    tokio::select! {
-        answered = &mut answer => answered,
-        ended = &mut connection => match ended {
-            Ok(()) => answer.await,
-            Err(error) => Err(Failure::Later(error.to_string())),
-        },
     }
 }
 

@@ -47,6 +47,7 @@ mod life;
 mod mailbox;
 mod nudge;
 mod outbox;
+pub mod outgoing;
 mod pace;
 pub mod peer_groups;
 mod proxy;
