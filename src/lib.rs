@@ -11,6 +11,7 @@
 //! - [`config`]: TOML to typed, checked settings.
 //! - [`sandbox`]: what the process gives up once its sockets are open.
 //! - [`accounting`]: what allocations carried, for whoever bills.
+//! - [`acme`]: certificates that an authority is asked for.
 //! - [`telemetry`]: the log and the metrics.
 //! - [`service`]: a running server with its settings.
 //! - [`doctor`]: what keeps calls from working, on this machine and in these settings.
@@ -24,6 +25,7 @@
 //! inside: the packet takes one hairpin bend and never touches the network. `docs/architecture.md` has the long form.
 
 pub mod accounting;
+pub mod acme;
 pub mod admin;
 pub mod auth;
 pub mod cli;

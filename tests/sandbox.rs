@@ -85,6 +85,28 @@ fn what_is_named_can_be_read_or_written_and_nothing_beside_it() {
 }
 
 #[test]
+fn what_is_written_can_take_the_place_of_what_was_there_and_cannot_be_moved_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("writable")).unwrap();
+    fs::write(at("writable/kept"), "old").unwrap();
+    let reach = Reach {
+        writable: vec![at("writable")],
+        ..Reach::default()
+    };
+    confined(reach, || {
+        fs::write(at("writable/new"), "new").unwrap();
+        fs::File::open(at("writable/new"))
+            .unwrap()
+            .sync_all()
+            .unwrap();
+        fs::rename(at("writable/new"), at("writable/kept")).unwrap();
+        assert_eq!(fs::read(at("writable/kept")).unwrap(), b"new");
+        assert!(fs::rename(at("writable/kept"), at("out")).is_err());
+    });
+}
+
+#[test]
 fn sockets_that_are_open_go_on_and_tcp_connections_are_made_where_they_are_needed_only() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

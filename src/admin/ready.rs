@@ -59,7 +59,8 @@ impl Readiness {
     pub async fn everything(&self, office: &Office) -> Result<(), String> {
         self.workers(office).await?;
         let listeners = &office.service.control().settings().listeners;
-        lately(&self.listeners, ask_all(listeners)).await
+        let has_certificate = office.service.settings().tls.shown().next().is_some();
+        lately(&self.listeners, ask_all(listeners, has_certificate)).await
     }
 }
 
@@ -79,12 +80,12 @@ async fn lately(
     found
 }
 
-async fn ask_all(listeners: &[Listener]) -> Result<(), String> {
+async fn ask_all(listeners: &[Listener], has_certificate: bool) -> Result<(), String> {
     let mut asked = JoinSet::new();
     for listener in listeners {
         let listener = listener.clone();
         asked.spawn(async move {
-            let answer = timeout(PATIENCE, ask(&listener)).await;
+            let answer = timeout(PATIENCE, ask(&listener, has_certificate)).await;
             let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             answer.map_err(|error| {
                 let why = match error.kind() {
@@ -104,7 +105,9 @@ async fn ask_all(listeners: &[Listener]) -> Result<(), String> {
     Err(silent.join("\n"))
 }
 
-async fn ask(listener: &Listener) -> io::Result<()> {
+/// Asks a listener. Without a certificate, for which an authority may have to reach it first, one for TLS is only connected
+/// to.
+async fn ask(listener: &Listener, has_certificate: bool) -> io::Result<()> {
     let at = reached_at(listener.address);
     let is_proxied = !listener.proxy_protocol_from.is_empty();
     match listener.transport {
@@ -121,6 +124,9 @@ async fn ask(listener: &Listener) -> io::Result<()> {
         Transport::Tcp | Transport::Auto | Transport::Tls => {
             let stream = TcpStream::connect(at).await?;
             if is_proxied {
+                return Ok(());
+            }
+            if listener.transport == Transport::Tls && !has_certificate {
                 return Ok(());
             }
             if listener.transport != Transport::Tls {

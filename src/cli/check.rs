@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::auth::Credential;
-use crate::config::{Certificate, Discovery, Listener, Loaded, Settings};
+use crate::config::{Acme, Certificate, Challenge, Discovery, Listener, Loaded, Settings};
 use crate::doctor::advice::{Surroundings, advice};
 use crate::net::addresses::{self, RelayAddress};
 use crate::service::assembly;
@@ -48,6 +48,15 @@ fn report(loaded: &Loaded, relays: Vec<RelayAddress>) -> String {
                 .iter()
                 .map(show_certificate)
                 .collect(),
+        ),
+        (
+            "certificate of an authority",
+            settings
+                .tls
+                .acme
+                .as_ref()
+                .map(show_acme)
+                .unwrap_or_default(),
         ),
         (
             "relay addresses",
@@ -153,6 +162,31 @@ fn show_certificate(certificate: &Certificate) -> String {
         certificate.not_after_date(),
         certificate.key_file().display()
     )
+}
+
+/// Whom it is asked of, how it is proved, and what there is already.
+fn show_acme(acme: &Acme) -> Vec<String> {
+    let names = acme.domains.join(", ");
+    let challenge = match acme.challenge {
+        Challenge::TlsAlpn01 => "tls-alpn-01, by the listeners that speak TLS".to_owned(),
+        Challenge::Http01 => {
+            let at: Vec<_> = acme
+                .http_addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            format!("http-01, on {}", at.join(" and "))
+        }
+    };
+    vec![
+        format!("for {names}, asked of {}", acme.directory),
+        format!("proved by {challenge}"),
+        format!("kept in {}", acme.state.display()),
+        match &acme.certificate {
+            Some(certificate) => format!("there is one until {} UTC", certificate.not_after_date()),
+            None => "none is there yet that can be read from here".to_owned(),
+        },
+    ]
 }
 
 fn show_relay(relay: &RelayAddress, settings: &Settings) -> String {

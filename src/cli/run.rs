@@ -3,6 +3,7 @@
 use super::reminder::Reminder;
 use super::{Failure, RunArgs, notify};
 use crate::accounting::Accounting;
+use crate::acme::Office;
 use crate::admin::{Doors, Offered};
 use crate::auth::{Secret, mint_ephemeral};
 use crate::config::{Listener, Settings};
@@ -11,6 +12,7 @@ use crate::doctor::advice::{Surroundings, advice, now};
 use crate::net::addresses::{self, RelayAddress};
 use crate::net::clock::Clock;
 use crate::net::handed::Handed;
+use crate::net::tls::Tls;
 use crate::net::{Server, descriptors, random_seed};
 use crate::sandbox::{self, Account, Confinement, Reach};
 use crate::service::assembly::{self, Seeds};
@@ -84,6 +86,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let descriptors = descriptors::raise_limit();
         let tls = assembly::tls(&settings)?;
         let dtls = assembly::dtls(&settings)?;
+        let office = office(&settings, tls.clone(), &owner).await?;
         let net = assembly::net_settings(&settings, tls.clone(), dtls.clone());
         let mut bound = Server::bind(net, &shared, handed).map_err(fatal)?;
         // What is read from the system is read before it is closed.
@@ -100,6 +103,9 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             None => (None, None, None),
         };
         let confinement = confine(&settings, &files, owner)?;
+        if let Some(acme) = &settings.tls.acme {
+            Office::check_folder(acme).map_err(Failure::new)?;
+        }
         // No thread was started before, the log's included: what is given up is given up by each thread for itself.
         let log = telemetry::log::start(&settings.log).map_err(fatal)?;
         telemetry::panics::tell_the_log();
@@ -184,6 +190,12 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             }
         };
         tokio::pin!(account);
+        let renew = async {
+            match &office {
+                Some(office) => tokio::join!(service.keep_certificate(office), office.answer()),
+                None => std::future::pending().await,
+            }
+        };
         let outcome = tokio::select! {
             () = drain => Ok(()),
             _ = interrupt.recv() => {
@@ -196,6 +208,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
             () = reload => Ok(()),
             () = &mut account => Ok(()),
             () = service.watch() => Ok(()),
+            ((), ()) = renew => Ok(()),
             () = notify::keep_watchdog(&service) => Ok(()),
             () = remind(&service) => Ok(()),
         };
@@ -253,7 +266,7 @@ fn announce(settings: &Settings, server: &Server, surroundings: &Surroundings, d
             "listening"
         );
     }
-    for certificate in &settings.tls.certificates {
+    for certificate in settings.tls.shown() {
         info!(
             file = %certificate.file().display(),
             names = certificate.names().join(" "),
@@ -317,6 +330,21 @@ fn instance() -> Result<String, Failure> {
     Ok(head.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// What certificates are asked for with, if an authority is to be asked.
+async fn office(
+    settings: &Settings,
+    tls: Option<Arc<Tls>>,
+    account: &Account,
+) -> Result<Option<Office>, Failure> {
+    match &settings.tls.acme {
+        None => Ok(None),
+        Some(acme) => {
+            let office = Office::open(acme, tls, account.owner()).await;
+            office.map(Some).map_err(Failure::new)
+        }
+    }
+}
+
 /// Who the process becomes if it is root.
 fn account(settings: &Settings) -> Result<Account, Failure> {
     let server = &settings.server;
@@ -331,14 +359,23 @@ fn confine(
 ) -> Result<Confinement, Failure> {
     let streams = settings.listeners.iter();
     let streams = streams.filter(|listener| listener.transport.is_stream());
+    let acme = settings.tls.acme.as_ref();
+    let mut writable = read_again(settings.accounting.file.as_slice());
+    writable.extend(acme.map(|acme| acme.state.clone()));
+    // Whether it answers there the server asks itself.
+    let mut own_ports: Vec<u16> = streams.map(|listener| listener.address.port()).collect();
+    // The authority, and name servers whose answers do not fit into a datagram.
+    own_ports.extend(
+        acme.into_iter()
+            .flat_map(|acme| [acme.directory_port(), 53]),
+    );
     let plan = sandbox::Plan {
         account: Some(account),
         reach: settings.server.sandbox.then(|| Reach {
             tcp: settings.tcp_relay.enabled || settings.accounting.webhook.is_some(),
-            // Whether it answers there the server asks itself.
-            own_ports: streams.map(|listener| listener.address.port()).collect(),
+            own_ports,
             readable: read_again(files),
-            writable: read_again(settings.accounting.file.as_slice()),
+            writable,
         }),
     };
     sandbox::confine(&plan).map_err(fatal)

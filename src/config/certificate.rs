@@ -88,6 +88,16 @@ impl Certificate {
         }
     }
 
+    /// Reads a certificate whose key is in the same file.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence.
+    pub fn of_file(file: &Path) -> Result<Certificate, String> {
+        Self::read(file, file).map_err(|error| match error {
+            CertificateError::Certificate(reason) | CertificateError::Key(reason) => reason,
+        })
+    }
+
     /// What its files hold by now.
     ///
     /// # Errors
@@ -152,6 +162,11 @@ impl Certificate {
     /// The IP addresses it is for.
     pub fn addresses(&self) -> &[IpAddr] {
         &self.addresses
+    }
+
+    /// When it begins, in seconds since 1970.
+    pub const fn not_before(&self) -> i64 {
+        self.not_before
     }
 
     /// When it ends, in seconds since 1970.

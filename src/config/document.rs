@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use toml::Spanned;
 use toml::value::Datetime;
 
+use super::acme::Challenge;
 use super::address::AddressSource;
 use super::host::Host;
 use super::secrets::SecretSource;
@@ -133,6 +134,32 @@ pub(super) struct Tcp {
 #[serde(deny_unknown_fields, default, expecting = "a table `[tls]`")]
 pub(super) struct Tls {
     pub certificate: List<Certificate>,
+    pub acme: Given<Acme>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[tls.acme]`")]
+pub(super) struct Acme {
+    pub domains: List<String>,
+    pub agree_to_terms: Given<bool>,
+    pub contact: List<String>,
+    pub directory: Given<String>,
+    pub directory_ca: Given<String>,
+    pub state: Given<String>,
+    pub challenge: Option<Challenge>,
+    pub http_addresses: List<Read<SocketAddr>>,
+    pub external_account: Given<ExternalAccount>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table `[tls.acme.external_account]`"
+)]
+pub(super) struct ExternalAccount {
+    pub id: Given<String>,
+    pub key: Given<SecretSource>,
 }
 
 #[derive(Deserialize, Default)]

@@ -4,6 +4,7 @@
 //! open sockets and does not look for addresses; it reads the file and the secrets it names. Main items: [`load`],
 //! [`parse`], [`Settings`], [`ConfigError`].
 
+mod acme;
 mod address;
 mod certificate;
 mod check;
@@ -21,6 +22,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+pub use acme::{ACME_STATE, Acme, Challenge, ExternalAccount, LETS_ENCRYPT};
 pub use certificate::{Certificate, Validity};
 pub use check::level as check_level;
 pub use error::{ConfigError, Invalid, Problem};

@@ -88,6 +88,14 @@ const SHOWN: &[&str] = &[
     "credentials_burst",
     "bandwidth",
     "origins",
+    "domains",
+    "agree_to_terms",
+    "contact",
+    "directory",
+    "directory_ca",
+    "state",
+    "challenge",
+    "http_addresses",
 ];
 /// Tables of the file, as they appear in headers.
 const TABLES: &[&str] = &[
@@ -96,6 +104,8 @@ const TABLES: &[&str] = &[
     "tcp",
     "tls",
     "tls.certificate",
+    "tls.acme",
+    "tls.acme.external_account",
     "sockets",
     "relay",
     "relay.address",

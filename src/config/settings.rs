@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use super::acme::Acme;
 use super::certificate::Certificate;
 use super::host::Host;
 use super::view;
@@ -243,6 +244,19 @@ pub struct Tls {
     /// `[[tls.certificate]]`; the first is for clients that name none of them.
     #[serde(rename = "certificate")]
     pub certificates: Vec<Certificate>,
+    /// `[tls.acme]`: one that an authority is asked for.
+    pub acme: Option<Acme>,
+}
+
+impl Tls {
+    /// All certificates that clients may be shown: those of files, and then that of an authority, if it is there yet.
+    pub fn shown(&self) -> impl Iterator<Item = &Certificate> {
+        let asked_for = self
+            .acme
+            .iter()
+            .filter_map(|acme| acme.certificate.as_ref());
+        self.certificates.iter().chain(asked_for)
+    }
 }
 
 /// `[dtls]`: associations of clients that speak DTLS.

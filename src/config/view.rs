@@ -59,6 +59,10 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
             to: after.get(key).cloned(),
         })
         .collect();
+    let external = |of: &Settings| {
+        let acme = of.tls.acme.as_ref();
+        acme.and_then(|acme| acme.external_account.clone())
+    };
     let masked = [
         ("auth.secrets", old.auth.secrets != new.auth.secrets),
         ("auth.user", old.auth.users != new.auth.users),
@@ -77,6 +81,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
             "tls.certificate",
             old.tls.certificates != new.tls.certificates,
         ),
+        ("tls.acme.external_account", external(old) != external(new)),
     ];
     for (key, is_other) in masked {
         if is_other && !changes.iter().any(|change| change.key.starts_with(key)) {

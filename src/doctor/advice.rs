@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use super::Finding;
 use crate::auth::{Credential, User};
-use crate::config::{PasswordAlgorithm, Settings, Transport, Validity};
+use crate::config::{Challenge, Listener, PasswordAlgorithm, Settings, Transport, Validity};
 use crate::net::addresses::{self, RelayAddress};
 use crate::policy::{PeerFilter, PeerRules, SpecialRange, special_ranges};
 
@@ -269,7 +269,26 @@ fn certificates(settings: &Settings, now: i64, found: &mut Vec<Finding>) {
         .listeners
         .iter()
         .any(|at| at.transport.has_tls() || at.transport == Transport::Dtls);
-    if !settings.tls.certificates.is_empty() && !has_tls {
+    let on_443 = |at: &Listener| at.transport.has_tls() && at.address.port() == 443;
+    if let Some(acme) = &settings.tls.acme
+        && acme.challenge == Challenge::TlsAlpn01
+        && !settings.listeners.iter().any(on_443)
+    {
+        found.push(
+            Finding::warning(
+                "acme.not-on-443",
+                "challenge \"tls-alpn-01\" is looked for on port 443, and no listener speaks TLS there",
+            )
+            .why("no certificate is given out, unless something in front passes port 443 on to a listener that speaks TLS")
+            .mend("listen on port 443 too, or set challenge = \"http-01\" under [tls.acme]")
+            .lines([
+                "[[listener]]",
+                "transport = \"tls\"",
+                "address = \"0.0.0.0:443\"",
+            ]),
+        );
+    }
+    if settings.tls.shown().next().is_some() && !has_tls {
         found.push(Finding::warning(
             "certificate.unused",
             "there is a certificate, but no listener with transport \"tls\", \"auto\" or \"dtls\" to show it",
@@ -278,8 +297,19 @@ fn certificates(settings: &Settings, now: i64, found: &mut Vec<Finding>) {
 }
 
 fn certificate_ends(settings: &Settings, now: i64, found: &mut Vec<Finding>) {
-    for certificate in &settings.tls.certificates {
+    for certificate in settings.tls.shown() {
         let file = certificate.file().display();
+        let is_asked_for = settings
+            .tls
+            .certificates
+            .iter()
+            .all(|one| one != certificate);
+        let soon = if is_asked_for {
+            // Some last a few days only. Renewed is with a third of their life left.
+            SOON.min((certificate.not_after() - certificate.not_before()) / 4)
+        } else {
+            SOON
+        };
         match certificate.validity(now) {
             Validity::Expired => found.push(
                 Finding::problem(
@@ -301,7 +331,7 @@ fn certificate_ends(settings: &Settings, now: i64, found: &mut Vec<Finding>) {
                 )
                 .why("clients will refuse it"),
             ),
-            Validity::Valid if certificate.not_after() - now < SOON => {
+            Validity::Valid if certificate.not_after() - now < soon => {
                 found.push(Finding::warning(
                     "certificate.ends-soon",
                     format!(

@@ -32,7 +32,7 @@ pub(super) fn examine(settings: &Settings, ca: Option<&Path>, machine: &Machine)
                 ]),
         ];
     }
-    let certificates = &settings.tls.certificates;
+    let certificates: Vec<&Certificate> = settings.tls.shown().collect();
     let roots = match authorities::load_by(ca, |file| machine.bytes(file)) {
         Ok(roots) => roots,
         Err(why) => {
@@ -46,7 +46,7 @@ pub(super) fn examine(settings: &Settings, ca: Option<&Path>, machine: &Machine)
         .iter()
         .filter_map(|certificate| of_certificate(certificate, &roots))
         .collect();
-    found.extend(realm(&settings.auth.realm, certificates));
+    found.extend(realm(&settings.auth.realm, &certificates));
     found
 }
 
@@ -156,7 +156,7 @@ fn name(certificate: &Certificate) -> Option<ServerName<'static>> {
 }
 
 /// A realm is a domain by custom, and clients find the server by a name in it.
-fn realm(realm: &str, certificates: &[Certificate]) -> Option<Finding> {
+fn realm(realm: &str, certificates: &[&Certificate]) -> Option<Finding> {
     let realm = realm.to_ascii_lowercase();
     if !realm.contains('.') || certificates.is_empty() {
         return None;
@@ -167,7 +167,7 @@ fn realm(realm: &str, certificates: &[Certificate]) -> Option<Finding> {
             || name.ends_with(&format!(".{realm}"))
             || realm.ends_with(&format!(".{name}"))
     };
-    let names: Vec<_> = certificates.iter().flat_map(Certificate::names).collect();
+    let names: Vec<_> = certificates.iter().flat_map(|of| of.names()).collect();
     if names.iter().any(|name| covers(name)) {
         return None;
     }

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::Finding;
 use super::ask::{Answer, Way, binding};
-use crate::config::{Certificate, Family, Listener, Settings, Transport};
+use crate::config::{Certificate, Family, Listener, Settings, Tls, Transport};
 use crate::net::addresses::{self, RelayAddress};
 
 /// A listener, and how it is asked.
@@ -36,7 +36,7 @@ pub(super) fn examine(
             )),
         }
     }
-    let first = settings.tls.certificates.first();
+    let first = settings.tls.shown().next();
     let name = first.and_then(|first| first.names().iter().find(|name| !name.starts_with('*')));
     let name = name.map(String::as_str);
     let answers: Vec<Answer> = thread::scope(|scope| {
@@ -138,7 +138,7 @@ fn of_answer(question: &Question, answer: Answer, settings: &Settings) -> Vec<Fi
                         .mend("let clients reach the server directly, or through a proxy that speaks the PROXY protocol (`proxy_protocol_from`)"),
                 );
             }
-            found.extend(certificate.and_then(|shown| stale(&name, &shown, &settings.tls.certificates)));
+            found.extend(certificate.and_then(|shown| stale(&name, &shown, &settings.tls)));
             found
         }
         Answer::Refused => vec![
@@ -160,12 +160,20 @@ fn of_answer(question: &Question, answer: Answer, settings: &Settings) -> Vec<Fi
 }
 
 /// Whether a server goes on with a certificate that its files do not hold any more.
-fn stale(name: &str, shown: &[u8], certificates: &[Certificate]) -> Option<Finding> {
+fn stale(name: &str, shown: &[u8], tls: &Tls) -> Option<Finding> {
+    if tls
+        .acme
+        .as_ref()
+        .is_some_and(|acme| acme.certificate.is_none())
+    {
+        // It may be there, for other eyes than these.
+        return None;
+    }
     let holds = |certificate: &Certificate| {
         let chain = certificate.certified().map(|key| key.cert);
         chain.is_ok_and(|chain| chain.first().is_some_and(|leaf| leaf.as_ref() == shown))
     };
-    if certificates.iter().any(holds) {
+    if tls.shown().any(holds) {
         return None;
     }
     Some(

@@ -10,7 +10,7 @@ use crate::config::{Loaded, others_may_read};
 
 /// Looks at the files that secrets are in.
 pub(super) fn examine(loaded: &Loaded) -> Vec<Finding> {
-    let certificates = &loaded.settings.tls.certificates;
+    let certificates: Vec<_> = loaded.settings.tls.shown().collect();
     let keys = certificates
         .iter()
         .map(|one| (one.key_file(), "the private key in"));

@@ -229,6 +229,8 @@ reasons! {
         Refused => "refused_by_client",
         /// It broke the protocol.
         Protocol => "protocol",
+        /// There is no certificate to show yet.
+        NoCertificate => "no_certificate",
     }
 }
 

@@ -118,7 +118,10 @@ impl Entrance {
             error: None,
         }));
         match handshake {
-            Ok(stream) => {
+            Ok(None) => {
+                debug!(%client, listener = %self.address, "an authority saw the proof of a name")
+            }
+            Ok(Some(stream)) => {
                 let tuple = FiveTuple::new(client, reached, Transport::Tls);
                 let carrier = Carrier::Tls(Box::new(stream));
                 stream::serve(worker, carrier, tuple, Vec::new(), (opened, place)).await;

@@ -2,7 +2,8 @@
 //!
 //! TLS 1.2 and 1.3 by rustls with aws-lc-rs. There is no early data and no renegotiation. Sessions are resumed by
 //! tickets, whose keys live in this process only. The library works on bytes alone, so a connection stays one task
-//! that reads and writes without waiting, as it is for plain TCP. Main types: [`Tls`] and [`TlsStream`].
+//! that reads and writes without waiting, as it is for plain TCP. An authority that wants to see whether a name is this
+//! server's (RFC 8737) is shown what it looks for, and nothing else. Main types: [`Tls`] and [`TlsStream`].
 
 use super::carrier::nothing_is_left;
 use crate::config::Certificate;
@@ -12,6 +13,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{Acceptor, ClientHello, ResolvesServerCert, ServerConfig, ServerConnection};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, PeerIncompatible};
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead as _, IoSlice, Read, Write};
 use std::sync::Arc;
@@ -20,6 +22,9 @@ use tokio::net::TcpStream;
 /// What clients may ask for by ALPN (RFC 7443).
 const ALPN: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
 
+/// What an authority asks for that wants to see whether a name is this server's (RFC 8737, section 3).
+const CHALLENGE: &[u8] = b"acme-tls/1";
+
 /// How many bytes of plain text are handed to TLS before the socket takes them: one full record. What waits longer
 /// stays in the send queue, where media can still be dropped.
 const AHEAD: usize = 16 << 10;
@@ -27,9 +32,6 @@ const AHEAD: usize = 16 << 10;
 /// Why TLS cannot be offered.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// There is no certificate to show.
-    #[error("there is no certificate")]
-    NoCertificate,
     /// A certificate and its key cannot be used.
     #[error("{}: {error}", .certificate.display())]
     Certificate {
@@ -50,6 +52,10 @@ pub struct Tls {
     named: Arc<ServerConfig>,
     /// Without, for clients that offer only others: with a list of ours the handshake would fail.
     unnamed: Arc<ServerConfig>,
+    /// What authorities are shown that look for it, by the name they ask for.
+    proofs: Arc<Proofs>,
+    /// With the one protocol that these speak.
+    proving: Arc<ServerConfig>,
 }
 
 impl fmt::Debug for Tls {
@@ -59,7 +65,8 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// TLS with these certificates, of which the first is for clients that name none of them.
+    /// TLS with these certificates, of which the first is for clients that name none of them. As long as there is none, no
+    /// handshake succeeds.
     ///
     /// # Errors
     /// A [`TlsError`] that names the certificate that cannot be used.
@@ -77,8 +84,15 @@ impl Tls {
         config.send_tls13_tickets = 1;
         config.max_early_data_size = 0;
         let unnamed = Arc::new(config.clone());
+        let proofs = Arc::new(Proofs::default());
+        let mut proving = config.clone();
+        proving.cert_resolver = proofs.clone();
+        proving.alpn_protocols = vec![CHALLENGE.to_vec()];
+        proving.send_tls13_tickets = 0;
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
         Ok(Tls {
+            proofs,
+            proving: Arc::new(proving),
             certificates: resolver,
             named: Arc::new(config),
             unnamed,
@@ -94,6 +108,12 @@ impl Tls {
         Ok(())
     }
 
+    /// Shows authorities that ask for one of these names by the protocol `acme-tls/1` this certificate, in place of what they
+    /// were shown before.
+    pub fn prove(&self, proofs: HashMap<String, Arc<CertifiedKey>>) {
+        self.proofs.0.store(Arc::new(proofs));
+    }
+
     /// How TLS is spoken where HTTP is served, with the same certificates.
     #[must_use]
     pub fn for_http(&self) -> Arc<ServerConfig> {
@@ -101,12 +121,13 @@ impl Tls {
     }
 
     /// Takes a connection through the handshake, beginning with bytes that were read from it before. A client that is
-    /// refused is told why. Does not end by itself where the client keeps silent.
+    /// refused is told why. `None` is an authority that has seen what it looked for, which was all it came for. Does not end
+    /// by itself where the client keeps silent.
     pub(super) async fn accept(
         &self,
         socket: TcpStream,
         before: Vec<u8>,
-    ) -> Result<TlsStream, TlsFailure> {
+    ) -> Result<Option<TlsStream>, TlsFailure> {
         let mut source = Source { before, more: true };
         let mut acceptor = Acceptor::default();
         let accepted = loop {
@@ -126,13 +147,18 @@ impl Tls {
             .client_hello()
             .alpn()
             .is_none_or(|mut names| names.any(is_ours));
-        let config = if is_named { &self.named } else { &self.unnamed };
+        let is_looking = self.proofs.is_looked_for(&accepted.client_hello());
+        let config = match (is_looking, is_named) {
+            (true, _) => &self.proving,
+            (_, true) => &self.named,
+            (_, false) => &self.unnamed,
+        };
         let mut connection =
             accepted
                 .into_connection(config.clone())
                 .map_err(|(error, mut alert)| {
                     let _ = alert.write_all(&mut Sink(&socket));
-                    TlsFailure::of(error, false)
+                    self.failure(error, is_looking)
                 })?;
         connection.set_buffer_limit(Some(AHEAD));
         loop {
@@ -146,20 +172,34 @@ impl Tls {
                 }
             }
             if !connection.is_handshaking() {
-                return Ok(TlsStream {
+                let mut stream = TlsStream {
                     socket,
                     connection,
                     source,
-                });
+                };
+                if is_looking {
+                    stream.close();
+                    return Ok(None);
+                }
+                return Ok(Some(stream));
             }
             source
                 .wait(&socket, |from| connection.read_tls(from))
                 .await?;
             if let Err(error) = connection.process_new_packets() {
                 let _ = connection.write_tls(&mut Sink(&socket));
-                return Err(TlsFailure::of(error, false));
+                return Err(self.failure(error, is_looking));
             }
         }
+    }
+
+    /// A handshake that failed once it was known what the client wants, and whether it is an authority.
+    fn failure(&self, error: Error, is_looking: bool) -> TlsFailure {
+        let mut failure = TlsFailure::of(error, false);
+        if !is_looking && self.certificates.0.load().is_empty() {
+            failure.reason = TlsFailureReason::NoCertificate;
+        }
+        failure
     }
 }
 
@@ -417,9 +457,6 @@ impl Entry {
 }
 
 fn entries(certificates: &[Certificate]) -> Result<Vec<Entry>, TlsError> {
-    if certificates.is_empty() {
-        return Err(TlsError::NoCertificate);
-    }
     certificates
         .iter()
         .map(|certificate| {
@@ -435,6 +472,29 @@ fn entries(certificates: &[Certificate]) -> Result<Vec<Entry>, TlsError> {
             })
         })
         .collect()
+}
+
+/// Certificates that prove names, swapped as a whole.
+#[derive(Debug, Default)]
+struct Proofs(ArcSwap<HashMap<String, Arc<CertifiedKey>>>);
+
+impl Proofs {
+    fn of(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name()?.to_ascii_lowercase();
+        self.0.load().get(&name).cloned()
+    }
+
+    /// Whether a client is an authority, and there is something for it to see.
+    fn is_looked_for(&self, hello: &ClientHello<'_>) -> bool {
+        let mut asked = hello.alpn().into_iter().flatten();
+        asked.next() == Some(CHALLENGE) && asked.next().is_none() && self.of(hello).is_some()
+    }
+}
+
+impl ResolvesServerCert for Proofs {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.of(&hello)
+    }
 }
 
 impl ResolvesServerCert for Resolver {

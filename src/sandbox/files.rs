@@ -17,7 +17,7 @@ pub struct Reach {
     pub writable: Vec<PathBuf>,
     /// Whether TCP connections are made and TCP ports are bound. What listens already goes on to.
     pub tcp: bool,
-    /// Ports that connections are made to all the same.
+    /// Ports, of this machine and of others, that connections are made to all the same.
     pub own_ports: Vec<u16>,
 }
 

@@ -277,6 +277,13 @@ pub fn filter(settings: &Settings, relays: &[RelayAddress]) -> Result<PeerFilter
     own_sockets.extend(settings.metrics.address);
     own_sockets.extend(settings.admin.address);
     own_sockets.extend(settings.credentials.address);
+    own_sockets.extend(
+        settings
+            .tls
+            .acme
+            .iter()
+            .flat_map(|acme| &acme.http_addresses),
+    );
     // Behind 1:1 NAT a listener is also what its address looks like from outside.
     let outside: Vec<_> = own_sockets
         .iter()
@@ -316,7 +323,8 @@ pub fn tls(settings: &Settings) -> Result<Option<Arc<Tls>>, CannotServe> {
     if !over_http && !settings.listeners.iter().any(|at| at.transport.has_tls()) {
         return Ok(None);
     }
-    let tls = Tls::new(&settings.tls.certificates).map_err(CannotServe::new)?;
+    let certificates: Vec<_> = settings.tls.shown().cloned().collect();
+    let tls = Tls::new(&certificates).map_err(CannotServe::new)?;
     Ok(Some(Arc::new(tls)))
 }
 
@@ -326,15 +334,12 @@ pub fn dtls(settings: &Settings) -> Result<Option<Arc<Dtls>>, CannotServe> {
     if !settings.listeners.iter().any(is_dtls) {
         return Ok(None);
     }
-    let certificates = &settings.tls.certificates;
-    let (certificate, key) = certificates
-        .iter()
-        .find_map(Certificate::for_dtls)
-        .ok_or(DtlsError::Key)
-        .map_err(CannotServe::new)?;
+    let certificate = settings.tls.shown().find_map(Certificate::for_dtls);
+    if certificate.is_none() && settings.tls.acme.is_none() {
+        return Err(CannotServe::new(DtlsError::Key));
+    }
     let seed = random_seed().map_err(CannotServe::new)?;
-    let dtls =
-        Dtls::new(dtls_settings(settings), certificate, key, seed).map_err(CannotServe::new)?;
+    let dtls = Dtls::new(dtls_settings(settings), certificate, seed).map_err(CannotServe::new)?;
     Ok(Some(Arc::new(dtls)))
 }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 pub use crate::config::Host;
-use crate::config::{Family, Listener, Tls, Transport};
+use crate::config::{Certificate, Family, Listener, Tls, Transport};
 use crate::net::addresses::RelayAddress;
 
 /// `{"iceServers":[{"urls":[…],"username":…,"credential":…}]}`. Contains a credential: print it only where asked to.
@@ -133,7 +133,9 @@ pub fn all_urls(
     let name = tls
         .certificates
         .first()
-        .and_then(|first| first.names().iter().find(is_name))
+        .map(Certificate::names)
+        .or(tls.acme.as_ref().map(|acme| acme.domains.as_slice()))
+        .and_then(|names| names.iter().find(is_name))
         .filter(|_| hosts.is_empty());
     let mut urls = Vec::new();
     for (host, port, _) in &reached {

@@ -8,6 +8,7 @@ pub mod assembly;
 pub mod decision;
 pub mod ice_servers;
 pub mod reload;
+mod renewal;
 mod revocations;
 mod watch;
 
@@ -23,6 +24,7 @@ use crate::telemetry::log::Levels;
 use crate::telemetry::{Facts, KeyFacts};
 use arc_swap::ArcSwap;
 use assembly::Seeds;
+use renewal::Asking;
 use revocations::Revocations;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,6 +92,7 @@ pub struct Service {
     loaded: AtomicU64,
     failed_reloads: AtomicU64,
     revoked: Revocations,
+    asking: Asking,
     /// Held while something is changed, so that two changes do not mix.
     changes: Mutex<()>,
 }
@@ -127,6 +130,7 @@ impl Service {
             failed_reloads: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
             revoked: Revocations::default(),
+            asking: Asking::default(),
             changes: Mutex::new(()),
         }
     }
@@ -181,11 +185,14 @@ impl Service {
     #[must_use]
     pub fn facts(&self) -> Facts {
         let settings = self.settings();
-        let certificates = settings.tls.certificates.iter();
+        let is_asking = settings.tls.acme.is_some();
         Facts {
-            certificates: certificates
+            certificates: settings
+                .tls
+                .shown()
                 .map(|of| (of.file().display().to_string(), of.not_after()))
                 .collect(),
+            orders: is_asking.then(|| self.asking.facts()),
             limits: limits(&settings),
             keys: self.keys(&settings),
             closed_connections: 0,

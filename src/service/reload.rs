@@ -55,7 +55,13 @@ impl Service {
         let _one = self.changes.lock().await;
         let file = self.file.as_deref().ok_or(ReloadError::NoFile)?;
         let loaded = config::load(file)?;
-        let (now, wanted) = (self.settings(), loaded.settings);
+        let (now, mut wanted) = (self.settings(), loaded.settings);
+        if let (Some(now), Some(wanted)) = (&now.tls.acme, &mut wanted.tls.acme)
+            && wanted.certificate.is_none()
+        {
+            // What is in force stays so until there is another.
+            wanted.certificate.clone_from(&now.certificate);
+        }
         let next = within_reach(&now, &wanted);
         let reloaded = Reloaded {
             changed: config::changes(&now, &next),
@@ -67,6 +73,7 @@ impl Service {
         self.files.store(Arc::new(loaded.files));
         self.readable_secrets
             .store(loaded.readable_secrets, Ordering::Relaxed);
+        self.asking.reloaded.notify_one();
         Ok(reloaded)
     }
 
@@ -84,7 +91,7 @@ impl Service {
             .collect();
         let rules = self.rules(&settings, &relays, self.is_draining())?;
         // What can fail comes before the first change.
-        self.show(&settings.tls.certificates)?;
+        self.show(&settings.tls)?;
         if let Some(levels) = &self.levels {
             levels.set(&settings.log.level).map_err(CannotServe::new)?;
         }
@@ -131,22 +138,30 @@ impl Service {
         for certificate in &mut settings.tls.certificates {
             *certificate = certificate.read_anew().map_err(CannotServe::new)?;
         }
-        self.show(&settings.tls.certificates)?;
+        self.show(&settings.tls)?;
         self.settings.store(Arc::new(settings));
         Ok(())
     }
 
     /// Shows clients these certificates from the next handshake on.
-    fn show(&self, certificates: &[Certificate]) -> Result<(), CannotServe> {
-        let for_dtls = certificates.iter().find_map(Certificate::for_dtls);
+    pub(super) fn show(&self, wanted: &config::Tls) -> Result<(), CannotServe> {
         if let Some(dtls) = &self.dtls {
-            let (certificate, key) = for_dtls.ok_or_else(|| {
-                CannotServe::new("DTLS listeners have no certificate of a kind they can show")
-            })?;
-            dtls.replace(certificate, key).map_err(CannotServe::new)?;
+            match wanted.shown().find_map(Certificate::for_dtls) {
+                Some((certificate, key)) => {
+                    dtls.replace(certificate, key).map_err(CannotServe::new)?;
+                }
+                // It is asked for.
+                None if wanted.acme.is_some() => {}
+                None => {
+                    return Err(CannotServe::new(
+                        "DTLS listeners have no certificate of a kind they can show",
+                    ));
+                }
+            }
         }
         if let Some(tls) = &self.tls {
-            tls.replace(certificates).map_err(CannotServe::new)?;
+            let certificates: Vec<_> = wanted.shown().cloned().collect();
+            tls.replace(&certificates).map_err(CannotServe::new)?;
         }
         Ok(())
     }
@@ -177,6 +192,7 @@ fn within_reach(now: &Settings, wanted: &Settings) -> Settings {
     if now.server.sandbox && !now.tcp_relay.enabled {
         next.tcp_relay.enabled = false;
     }
+    next.tls = certificates_within_reach(&now.tls, &wanted.tls);
     next.log.format = now.log.format;
     next.metrics.clone_from(&now.metrics);
     next.accounting.clone_from(&now.accounting);
@@ -186,4 +202,31 @@ fn within_reach(now: &Settings, wanted: &Settings) -> Settings {
     (next.credentials.address, next.credentials.tls) =
         (now.credentials.address, now.credentials.tls);
     next
+}
+
+/// The wanted certificates. What an authority is asked with is opened at the start: its folder, the way to it, and where it
+/// looks.
+fn certificates_within_reach(now: &config::Tls, wanted: &config::Tls) -> config::Tls {
+    match (&now.acme, &wanted.acme) {
+        (_, None) => wanted.clone(),
+        // Without the certificate that cannot be asked for there may be none at all.
+        (None, Some(_)) => now.clone(),
+        (Some(now), Some(_)) => {
+            let mut next = wanted.clone();
+            if let Some(next) = &mut next.acme {
+                let asked_for = next.certificate_file();
+                if next.directory_port() != now.directory_port() {
+                    next.directory.clone_from(&now.directory);
+                }
+                next.directory_ca.clone_from(&now.directory_ca);
+                next.state.clone_from(&now.state);
+                next.challenge = now.challenge;
+                next.http_addresses.clone_from(&now.http_addresses);
+                if next.certificate_file() != asked_for {
+                    next.certificate.clone_from(&now.certificate);
+                }
+            }
+            next
+        }
+    }
 }

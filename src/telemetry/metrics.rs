@@ -42,6 +42,8 @@ pub struct Sources {
 pub struct Facts {
     /// The certificates, by their files, and their last second, Unix time.
     pub certificates: Vec<(String, i64)>,
+    /// Orders of certificates by their outcome, and when the next is due, Unix time; `None` where nobody is asked for any.
+    pub orders: Option<(Vec<(&'static str, u64)>, u64)>,
     /// Limits that are in force, by their keys in the configuration.
     pub limits: Vec<(&'static str, u64)>,
     /// The keys of applications that have credentials made.
@@ -121,6 +123,20 @@ impl Facts {
                 .iter()
                 .map(|(file, end)| ([file.as_str()], u64::try_from(*end).unwrap_or(0))),
         );
+        if let Some((orders, next)) = &self.orders {
+            families.counters(
+                "hairpin_acme_orders_total",
+                "Orders of a certificate under [tls.acme], by how they ended",
+                ["outcome"],
+                orders.iter().map(|(outcome, count)| ([*outcome], *count)),
+            );
+            families.gauges(
+                "hairpin_acme_next_attempt_timestamp_seconds",
+                "When the next certificate is asked for, Unix time",
+                [],
+                [([], *next)],
+            );
+        }
         families.gauges(
             "hairpin_limit",
             "Limits in force, by their key in the configuration; one that is not there has none",

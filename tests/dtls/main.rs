@@ -580,13 +580,31 @@ fn certificates_with_a_p384_key_work() {
 }
 
 #[test]
+fn before_there_is_a_certificate_handshakes_fail_and_afterwards_they_do_not() {
+    let rig = Rig::without_certificate(SETTINGS);
+    for (count, offer) in OFFERS.into_iter().enumerate() {
+        let mut client = Client::new(&rig, offer);
+        let _ = client.dtls.handle_timeout(std::time::Instant::now());
+        let failed = |rig: &Rig| rig.handshakes(DtlsHandshake::Failed);
+        let is_over = |_: &Client| failed(&rig) > count as u64;
+        assert!(client.tries(rig::PATIENCE, is_over));
+        assert!(!client.is_connected);
+    }
+    assert_eq!((rig.associations(), rig.half_open()), (0, 0));
+    rig.renew();
+    for offer in OFFERS {
+        binding(&mut Client::connected(&rig, offer));
+    }
+    rig.stop();
+}
+
+#[test]
 fn keys_of_other_kinds_are_refused() {
     let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let certificate = rig::certificate(&key);
     let dtls = Dtls::new(
         SETTINGS,
-        &certificate.certificate,
-        &certificate.private_key,
+        Some((&certificate.certificate, &certificate.private_key)),
         [0; 32],
     );
     assert!(matches!(dtls, Err(DtlsError::Key)));

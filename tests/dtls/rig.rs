@@ -47,14 +47,19 @@ impl Rig {
     }
 
     pub fn with_key(settings: DtlsSettings, key: &KeyPair) -> Rig {
-        let certificate = certificate(key);
-        let dtls = ServerDtls::new(
-            settings,
-            &certificate.certificate,
-            &certificate.private_key,
-            [7; 32],
-        );
-        let dtls = Arc::new(dtls.unwrap());
+        Rig::with(settings, Some(certificate(key)))
+    }
+
+    /// One that has nothing to show yet.
+    pub fn without_certificate(settings: DtlsSettings) -> Rig {
+        Rig::with(settings, None)
+    }
+
+    fn with(settings: DtlsSettings, certificate: Option<DtlsCertificate>) -> Rig {
+        let shown = certificate
+            .as_ref()
+            .map(|one| (one.certificate.as_slice(), one.private_key.as_slice()));
+        let dtls = Arc::new(ServerDtls::new(settings, shown, [7; 32]).unwrap());
         let here = Ipv4Addr::LOCALHOST.into();
         let user = User {
             name: "user".into(),

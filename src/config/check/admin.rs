@@ -39,6 +39,18 @@ impl Taken<'_> {
         let given = given?;
         let span = given.span();
         let address = given.into_inner().0?;
+        self.check(&span, address, others, problems);
+        Some((span, address))
+    }
+
+    /// Notes what keeps an address over HTTP from being listened on.
+    pub(super) fn check(
+        self,
+        span: &Range<usize>,
+        address: SocketAddr,
+        others: &[(&str, Option<SocketAddr>)],
+        problems: &mut Problems,
+    ) {
         if let Err(why) = usable(address) {
             problems.add(Problem::new(
                 span.clone(),
@@ -65,7 +77,6 @@ impl Taken<'_> {
                 format!("`{address}` is taken by {what}, on `{other}`"),
             ));
         }
-        Some((span, address))
     }
 
     /// Whether TLS is spoken.

@@ -4,6 +4,7 @@
 //! [`settings`].
 
 mod accounting;
+mod acme;
 mod admin;
 mod alternates;
 mod auth;
@@ -36,19 +37,28 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The settings a document means, whether it contains secrets itself, and what is wrong with it.
-pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<Problem>) {
+pub(super) fn settings(mut document: Document, base: &Path) -> (Settings, bool, Vec<Problem>) {
     let mut problems = Problems(Vec::new());
     let default = Settings::default();
     let certificates = document.tls.certificate.as_ref();
     // Unreadable ones are noted once, and not at each listener again.
-    let has_certificate = certificates.is_some_and(|given| !given.is_empty());
-    let tls = tls::check(document.tls, base, &mut problems);
+    let has_files = certificates.is_some_and(|given| !given.is_empty());
+    let has_certificate = has_files || document.tls.acme.is_some();
+    let mut account_keys = auth::Sources::new(base);
+    let acme = acme::check(
+        document.tls.acme.take(),
+        base,
+        &mut account_keys,
+        &mut problems,
+    );
+    let mut tls = tls::check(document.tls, base, &mut problems);
     let relays = places::relays(document.relay.address, base, &mut problems);
     let places = places::Places::check(
         document.listener,
         Certificates {
             are_given: has_certificate,
             read: &tls.certificates,
+            is_asked_for: acme.is_some(),
         },
         document.discovery,
         document.metrics,
@@ -90,6 +100,12 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         &mut problems,
     );
     let inline_tokens = sources.inline();
+    let others = [
+        ("[admin]", admin.address),
+        ("[credentials]", credentials.address),
+    ];
+    acme::beside(&acme, &tls, taken, &others, &mut problems);
+    tls.acme = acme.map(|(_, acme)| acme);
     let tcp_relay = tcp_relay(
         document.tcp_relay,
         default.tcp_relay,
@@ -136,7 +152,8 @@ pub(super) fn settings(document: Document, base: &Path) -> (Settings, bool, Vec<
         admin,
         credentials,
     };
-    let inline = inline_secrets || inline_keys || inline_key || inline_tokens;
+    let inline =
+        inline_secrets || inline_keys || inline_key || inline_tokens || account_keys.inline();
     (settings, inline, problems.0)
 }
 

@@ -22,11 +22,13 @@ pub(super) struct Places {
     pub relays: Vec<RelayAddress>,
 }
 
-/// The certificates of a document: whether there are any, and those of them that are in order.
+/// The certificates of a document: whether there are any, those of files that are in order, and whether an authority is
+/// asked for one.
 #[derive(Clone, Copy)]
 pub(super) struct Certificates<'a> {
     pub are_given: bool,
     pub read: &'a [Certificate],
+    pub is_asked_for: bool,
 }
 
 impl Places {
@@ -151,7 +153,8 @@ fn without_certificate(span: Range<usize>, transport: Transport) -> Problem {
         format!("this listener, with transport \"{transport}\", needs a certificate"),
     )
     .help(
-        "name its files under [[tls.certificate]]: certificate = \"chain.pem\", key = \"key.pem\"",
+        "name its files under [[tls.certificate]]: certificate = \"chain.pem\", key = \"key.pem\"; \
+         or have an authority asked for one, under [tls.acme]",
     )
 }
 
@@ -162,10 +165,14 @@ fn check_dtls(
     proxies: &[IpNet],
     problems: &mut Problems,
 ) {
-    let Certificates { are_given, read } = certificates;
+    let Certificates {
+        are_given,
+        read,
+        is_asked_for,
+    } = certificates;
     if !are_given {
         problems.add(without_certificate(span.clone(), Transport::Dtls));
-    } else if !read.is_empty() && read.iter().all(|one| one.for_dtls().is_none()) {
+    } else if !is_asked_for && !read.is_empty() && read.iter().all(|one| one.for_dtls().is_none()) {
         problems.add(
             Problem::new(
                 span.clone(),

@@ -13,6 +13,7 @@ use super::Problems;
 pub(super) fn check(given: document::Tls, base: &Path, problems: &mut Problems) -> Tls {
     Tls {
         certificates: certificates(given.certificate, base, problems),
+        acme: None,
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) use association::{Arrival, Moment};
 pub(super) use table::Associations;
 
 use crate::policy::Prefixes;
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use association::{CookieHmac, Fault};
 use cookie::CookieKey;
 use dimpl::crypto::{CryptoProvider, aws_lc_rs};
@@ -62,7 +62,7 @@ pub enum DtlsError {
 /// DTLS as all workers offer it.
 pub struct Dtls {
     config: Arc<Config>,
-    certificate: ArcSwap<DtlsCertificate>,
+    certificate: ArcSwapOption<DtlsCertificate>,
     cookies: CookieKey,
     gate: Arc<Gate>,
     fault: Fault,
@@ -77,17 +77,19 @@ impl fmt::Debug for Dtls {
 }
 
 impl Dtls {
-    /// DTLS with a certificate and its key, both in DER form; the key as PKCS #8 or SEC 1. `seed` has to come from the
-    /// operating system outside tests: the key of the cookies is made of it.
+    /// DTLS with a certificate and its key, both in DER form; the key as PKCS #8 or SEC 1. Without one no handshake succeeds
+    /// until [`Dtls::replace`] brings it. `seed` has to come from the operating system outside tests: the key of the cookies
+    /// is made of it.
     ///
     /// # Errors
     /// A [`DtlsError`] where the key is of another kind.
     pub fn new(
         settings: DtlsSettings,
-        certificate: &[u8],
-        key: &[u8],
+        certificate: Option<(&[u8], &[u8])>,
         seed: [u8; 32],
     ) -> Result<Dtls, DtlsError> {
+        let certificate = certificate.map(|(certificate, key)| checked(certificate, key));
+        let certificate = certificate.transpose()?.map(Arc::new);
         let config = Config::builder()
             .with_crypto_provider(provider())
             .require_client_certificate(false)
@@ -97,7 +99,7 @@ impl Dtls {
             .map_err(DtlsError::Library)?;
         Ok(Dtls {
             config: Arc::new(config),
-            certificate: ArcSwap::from_pointee(checked(certificate, key)?),
+            certificate: ArcSwapOption::new(certificate),
             cookies: CookieKey::new(&seed).ok_or(DtlsError::Key)?,
             gate: Arc::new(Gate::new(settings)),
             fault: Fault::default(),
@@ -133,7 +135,8 @@ impl Dtls {
     /// # Errors
     /// As [`Dtls::new`]; the former one then stays.
     pub fn replace(&self, certificate: &[u8], key: &[u8]) -> Result<(), DtlsError> {
-        self.certificate.store(Arc::new(checked(certificate, key)?));
+        let certificate = checked(certificate, key)?;
+        self.certificate.store(Some(Arc::new(certificate)));
         Ok(())
     }
 }

@@ -140,6 +140,12 @@ impl Associations {
             }
             return None;
         };
+        let Some(certificate) = self.dtls.certificate.load().as_deref().cloned() else {
+            self.counters.dtls_handshake(DtlsHandshake::Failed);
+            let alert = fatal_alert(hello.record_sequence, HANDSHAKE_FAILURE);
+            arrival.send(outbox, &alert);
+            return None;
+        };
         let Some(place) = self.dtls.gate.enter(arrival.tuple.client().ip()) else {
             self.counters.dtls_handshake(DtlsHandshake::Suppressed);
             return None;
@@ -161,7 +167,6 @@ impl Associations {
             outbox: Some(&mut *outbox),
             fault: &self.dtls.fault,
         };
-        let certificate = self.dtls.certificate.load().as_ref().clone();
         let config = self.dtls.config.clone();
         let begun = Association::begin(at, origin, config, certificate, &mut sinks);
         let (association, progress) = match begun {

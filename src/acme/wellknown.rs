@@ -1,0 +1,117 @@
+//! The small HTTP server that authorities look at (RFC 8555, section 8.3): it knows the tokens of the order under way,
+//! and nothing else.
+
+use super::proofs::Proofs;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Connections at one time; the next ones wait in the system's queue.
+const CONNECTIONS: usize = 32;
+
+/// How long one may take, from its first byte to its end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long accepting rests after a failure, as when there are no descriptors.
+const REST: Duration = Duration::from_millis(100);
+
+/// How many bytes and lines the head of a request has at most.
+const HEAD_BYTES: usize = 16 << 10;
+const HEAD_LINES: usize = 64;
+
+const FOLDER: &str = "/.well-known/acme-challenge/";
+
+/// Opens a listener.
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| {
+        let mend = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; where a web server has it, let that pass /.well-known/acme-challenge/ on to another address, and set \
+                 `http_addresses` under [tls.acme] to that"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 take root or CAP_NET_BIND_SERVICE"
+            }
+            _ => "",
+        };
+        format!("cannot answer authorities on {address}: {error}{mend}")
+    })
+}
+
+/// Serves for as long as it is polled.
+pub(super) async fn serve(listeners: &[Arc<TcpListener>], proofs: &Arc<Proofs>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut all = JoinSet::new();
+    for listener in listeners {
+        all.spawn(accept(listener.clone(), places.clone(), proofs.clone()));
+    }
+    while all.join_next().await.is_some() {}
+    std::future::pending().await
+}
+
+async fn accept(listener: Arc<TcpListener>, places: Arc<Semaphore>, proofs: Arc<Proofs>) {
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let proofs = proofs.clone();
+                tokio::spawn(async move {
+                    // Whoever takes longer is no authority.
+                    let _ = timeout(PATIENCE, connection(stream, &proofs)).await;
+                    drop(place);
+                });
+            }
+            Err(_) => sleep(REST).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, proofs: &Proofs) {
+    let service =
+        service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, proofs)) });
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEAD_LINES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+fn answer(request: &Request<Incoming>, proofs: &Proofs) -> Response<Full<Bytes>> {
+    let token = request.uri().path().strip_prefix(FOLDER);
+    let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    let text = token
+        .filter(|_| is_reading)
+        .and_then(|token| proofs.text(token));
+    match text {
+        Some(text) => {
+            let mut answer = Response::new(Full::new(Bytes::from(text)));
+            let kind = hyper::header::HeaderValue::from_static("application/octet-stream");
+            answer.headers_mut().insert(CONTENT_TYPE, kind);
+            answer
+        }
+        None => {
+            let mut answer = Response::new(Full::default());
+            *answer.status_mut() = StatusCode::NOT_FOUND;
+            answer
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The certificate of `[tls.acme]`: asked for when it is due, shown when it is there.
+//!
+//! The server runs meanwhile: with the former certificate, or none, so that handshakes fail until there is one. When it is
+//! due is decided by [`acme::schedule`]; how one is asked for is the `acme` room's. Main item:
+//! [`Service::keep_certificate`].
+
+use super::{CannotServe, Service};
+use crate::acme::{Failure, Office, Outcome, schedule};
+use crate::config::{self, Certificate, Settings};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+/// How long is slept at most before the clock is looked at again: it may be set, and machines may sleep.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What is known of the asking.
+#[derive(Default)]
+pub(super) struct Asking {
+    orders: [AtomicU64; Outcome::ALL.len()],
+    /// When the next order is due, Unix time; 0 where none is.
+    next: AtomicU64,
+    /// Told when settings have been read anew.
+    pub reloaded: Notify,
+}
+
+impl Asking {
+    fn count(&self, outcome: Outcome) {
+        if let Some(counter) = self.orders.get(outcome as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Orders by their outcome, and when the next is due, for metrics.
+    pub fn facts(&self) -> (Vec<(&'static str, u64)>, u64) {
+        let counts = self
+            .orders
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        let orders = Outcome::ALL
+            .iter()
+            .map(|outcome| outcome.name())
+            .zip(counts);
+        (orders.collect(), self.next.load(Ordering::Relaxed))
+    }
+}
+
+/// Why no order is made before some time.
+#[derive(Clone, Copy, Default)]
+struct Hold {
+    /// Unix time.
+    until: i64,
+    /// Unix time that the authority has said.
+    told: i64,
+    /// Orders that failed since the last that did not.
+    failures: u32,
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+}
+
+impl Service {
+    /// Has a certificate of the authority in force, as long as it is polled.
+    pub async fn keep_certificate(&self, office: &Office) {
+        let (mut hold, mut spread) = (Hold::default(), rand::random());
+        let mut asked_for = None;
+        if let Some(acme) = &self.settings().tls.acme
+            && let Err(why) = acme.saved()
+        {
+            warn!("the certificate that was kept is not used, and another is asked for: {why}");
+        }
+        loop {
+            let settings = self.settings();
+            let Some(acme) = &settings.tls.acme else {
+                self.asking.next.store(0, Ordering::Relaxed);
+                self.asking.reloaded.notified().await;
+                continue;
+            };
+            let wanted = Some((acme.certificate_file(), acme.domains.clone()));
+            if asked_for != wanted {
+                // What came of other orders is nothing to this one, but how often the same authority may be asked.
+                let file =
+                    |of: &Option<(PathBuf, Vec<String>)>| of.as_ref().map(|(file, _)| file.clone());
+                hold = if file(&asked_for) == file(&wanted) {
+                    Hold {
+                        until: hold.told,
+                        ..hold
+                    }
+                } else {
+                    Hold::default()
+                };
+            }
+            let due = due(acme, spread).max(hold.until);
+            let shown = u64::try_from(due.max(now())).unwrap_or(0);
+            self.asking.next.store(shown, Ordering::Relaxed);
+            if due > now() {
+                let left = Duration::from_secs(due.abs_diff(now())).min(LOOK);
+                tokio::select! {
+                    () = sleep(left) => {}
+                    // Whoever reloads may have mended something.
+                    () = self.asking.reloaded.notified() => if hold.failures > 0 {
+                        hold = Hold { until: hold.told, ..hold };
+                    },
+                }
+                continue;
+            }
+            asked_for = wanted;
+            let names = acme.domains.join(" ");
+            info!(
+                directory = acme.directory,
+                names, "asking for a certificate"
+            );
+            let asked = office.ask(acme).await;
+            let asked = match asked {
+                Ok(certificate) => self.take_certificate(acme, certificate).await,
+                Err(failure) => Err(failure),
+            };
+            let outcome = asked
+                .as_ref()
+                .map_or_else(|failure| failure.outcome, |_| Outcome::Issued);
+            self.asking.count(outcome);
+            spread = rand::random();
+            hold = match asked {
+                Ok(certificate) => {
+                    info!(
+                        names = certificate.names().join(" "),
+                        not_after = certificate.not_after_date(),
+                        "certificate from the authority is in force"
+                    );
+                    let (from, to) = (certificate.not_before(), certificate.not_after());
+                    Hold {
+                        until: schedule::rest_after_success(now(), from, to),
+                        ..Hold::default()
+                    }
+                }
+                Err(failure) => failed(hold, &failure, acme, spread),
+            };
+        }
+    }
+
+    /// Shows clients a certificate from the next handshake on, if it still is what the settings ask for.
+    async fn take_certificate(
+        &self,
+        asked: &config::Acme,
+        certificate: Certificate,
+    ) -> Result<Certificate, Failure> {
+        let _one = self.changes.lock().await;
+        let mut settings = Settings::clone(&self.settings());
+        let Some(acme) = &mut settings.tls.acme else {
+            return Ok(certificate);
+        };
+        if acme.certificate_file() != asked.certificate_file() {
+            return Ok(certificate);
+        }
+        acme.certificate = Some(certificate.clone());
+        let unfit = |CannotServe(why)| Failure {
+            outcome: Outcome::Failed,
+            why,
+            wait: None,
+        };
+        self.show(&settings.tls).map_err(unfit)?;
+        self.settings.store(settings.into());
+        Ok(certificate)
+    }
+}
+
+/// When a certificate is to be asked for, Unix time: at once where there is none for these names.
+fn due(acme: &config::Acme, spread: f64) -> i64 {
+    let fits = |certificate: &&Certificate| {
+        let has = |name: &String| certificate.names().contains(name);
+        certificate.file() == acme.certificate_file() && acme.domains.iter().all(has)
+    };
+    let in_force = acme.certificate.as_ref().filter(fits);
+    in_force.map_or(0, |certificate| {
+        schedule::renewal(certificate.not_before(), certificate.not_after(), spread)
+    })
+}
+
+/// Tells the log, and when the next order may be.
+fn failed(hold: Hold, failure: &Failure, acme: &config::Acme, spread: f64) -> Hold {
+    let failures = hold.failures.saturating_add(1);
+    let rest = schedule::rest_after_failures(failures, failure.wait, spread);
+    let again = Duration::from_secs(rest.as_secs());
+    match &acme.certificate {
+        Some(former) => error!(
+            names = acme.domains.join(" "),
+            outcome = failure.outcome.name(),
+            again_in = ?again,
+            not_after = former.not_after_date(),
+            "no new certificate, the former one stays: {failure}"
+        ),
+        None => error!(
+            names = acme.domains.join(" "),
+            outcome = failure.outcome.name(),
+            again_in = ?again,
+            "no certificate, and TLS handshakes fail until there is one: {failure}"
+        ),
+    }
+    let seconds = |of: Duration| i64::try_from(of.as_secs()).unwrap_or(i64::MAX);
+    let told = failure
+        .wait
+        .map_or(0, |_| now().saturating_add(seconds(rest)));
+    Hold {
+        until: now().saturating_add(seconds(rest)),
+        told,
+        failures,
+    }
+}

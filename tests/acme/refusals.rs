@@ -1,0 +1,103 @@
+//! What stands in the way of a certificate, and what operators read of it.
+
+use crate::rig::{NAME, Rig, plain};
+
+#[test]
+fn a_name_that_is_not_this_servers_is_told_with_what_the_authority_saw() {
+    let rig = Rig::new();
+    rig.authority
+        .conduct(|conduct| conduct.unknown = vec!["other.example.org".to_owned()]);
+    let server = rig.start("domains = [\"turn.example.org\", \"other.example.org\"]");
+    server.expect_in_log("other.example.org: dns: no such name");
+    assert_eq!(
+        server.metric("hairpin_acme_orders_total{outcome=\"rejected\"}"),
+        1
+    );
+    // What proves a name is shown no longer than it is looked for.
+    assert_eq!(rig.authority.seen().certificates, 0);
+}
+
+#[test]
+fn an_authority_that_wants_to_be_left_alone_is() {
+    let rig = Rig::new();
+    rig.authority
+        .conduct(|conduct| conduct.limited = Some(5000));
+    let server = rig.start(&plain());
+    server.expect_in_log("too many certificates already (rateLimited)");
+    assert_eq!(
+        server.metric("hairpin_acme_orders_total{outcome=\"limited\"}"),
+        1
+    );
+    let again = server.metric("hairpin_acme_next_attempt_timestamp_seconds");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    assert!(
+        (now + 4900..now + 5100).contains(&again),
+        "{again} at {now}"
+    );
+    // A reload does not change that.
+    server.reload();
+    server.expect_in_log("configuration read anew");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(rig.authority.seen().orders, [[NAME]]);
+}
+
+#[test]
+fn a_folder_that_others_can_look_into_is_refused() {
+    let rig = Rig::new();
+    rig.make_state(0o755);
+    let said = rig.fail(&plain());
+    assert!(
+        said.contains("where a private key is to be: chmod 0700"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_told_at_the_start() {
+    let mut rig = Rig::new();
+    std::fs::write(rig.path("file"), "").unwrap();
+    rig.state = "file/state";
+    let said = rig.fail(&plain());
+    assert!(said.contains("file/state, cannot be made: "), "{said}");
+}
+
+#[test]
+fn a_folder_that_the_servers_user_cannot_write_is_told_at_the_start_and_what_would_be_right() {
+    let mut rig = Rig::new();
+    rig.make_state(0o500);
+    if rig.user == "0" {
+        // Root may do anything; it becomes somebody who owns nothing.
+        rig.user = "65534".to_owned();
+    }
+    let said = rig.fail(&plain());
+    assert!(
+        said.contains("cannot be written: Permission denied"),
+        "{said}"
+    );
+    assert!(
+        said.contains("has to belong to the user that hairpin runs as"),
+        "{said}"
+    );
+    assert!(rig.authority.seen().orders.is_empty());
+}
+
+#[test]
+fn a_certificate_that_was_kept_and_is_broken_is_asked_for_again() {
+    let rig = Rig::new();
+    let server = rig.start(&plain());
+    server.has_certificate();
+    drop(server);
+    let entries = std::fs::read_dir(rig.path("state")).unwrap();
+    let mut files = entries.map(|entry| entry.unwrap().path());
+    let file = files
+        .find(|file| file.extension().is_some_and(|end| end == "pem"))
+        .unwrap();
+    std::fs::write(file, "broken").unwrap();
+    let server = rig.start(&plain());
+    server.expect_in_log("the certificate that was kept is not used");
+    server.has_certificate();
+    server.shown();
+}
