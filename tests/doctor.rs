@@ -676,3 +676,42 @@ fn the_text_tells_what_why_and_how_to_mend_it_and_the_status_whether_calls_fail(
         assert_eq!(room.doctor(wrong).status.code(), Some(2), "{wrong:?}");
     }
 }
+
+#[test]
+fn the_folder_of_acme_is_looked_at_before_the_server_trips_over_it() {
+    let room = Room::new(&[]);
+    let user = {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(room.path("")).expect("a directory").uid()
+    };
+    let config = |user: &str| {
+        format!(
+            "{AUTH}[server]\nuser = \"{user}\"\n[tls.acme]\ndomains = [\"turn.example.com\"]\nagree_to_terms = true\nstate = \"state\"\n"
+        )
+    };
+    let own = config(&user.to_string());
+    let none = room.examined(&own);
+    assert_eq!(of(&none, "acme.no-state").severity, Severity::Note);
+    let state = room.path("state");
+    fs::create_dir(&state).expect("a directory");
+    let mode = |mode| {
+        fs::set_permissions(&state, fs::Permissions::from_mode(mode)).expect("permissions");
+    };
+    mode(0o755);
+    let open = room.examined(&own);
+    assert_eq!(of(&open, "acme.state-open").severity, Severity::Problem);
+    mode(0o700);
+    let found = room.examined(&own);
+    assert_eq!(of(&found, "acme.state").severity, Severity::Ok);
+    if user == 0 {
+        let nobodys = room.examined(&config("nobody"));
+        let owner = of(&nobodys, "acme.state-owner");
+        assert!(owner.mend.contains("a user of its own"), "{owner:?}");
+    }
+    assert!(
+        !room
+            .examined(AUTH)
+            .iter()
+            .any(|one| one.id.starts_with("acme."))
+    );
+}

@@ -16,6 +16,7 @@ mod listeners;
 mod machine;
 mod process;
 mod secrets;
+mod state;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -101,6 +102,7 @@ pub fn examine(loaded: &Loaded, machine: &Machine, questions: &Questions) -> Vec
         questions.ca.as_deref(),
         machine,
     ));
+    found.extend(state::examine(settings));
     found.extend(kernel::examine(settings, &relays, &surroundings, machine));
     found.extend(process::examine(settings, &relays, machine));
     found.extend(firewall::examine(settings, &relays, machine));
