@@ -19,7 +19,7 @@ struct Limits {
 }
 
 /// A limit by its name in the configuration; of those that hold for each user, source or session, `used` is what the
-/// fullest of them has.
+/// fullest of them has. Keys of applications have limits of their own, and each its entry.
 #[derive(Serialize)]
 struct Limit {
     name: &'static str,
@@ -75,65 +75,76 @@ pub(super) async fn show(State(office): State<Arc<Office>>) -> Answer {
     let in_use = u64::from(shared.quotas.in_use());
     let all_ports = ports.free + ports.used + ports.quarantined + ports.reserved;
     let now = (rates.bytes_to_peers.max(rates.bytes_to_clients)) * 8;
+    let keys = settings.credentials.keys.iter();
+    let of_keys = keys.map(|key| Limit {
+        fullest: Some(key.name.clone()),
+        ..of_all(
+            "credentials.key.allocations",
+            key.allocations.unwrap_or(0).into(),
+            Some(shared.quotas.in_use_by(&key.name).into()),
+            "allocations",
+        )
+    });
+    let of_server = vec![
+        of_all(
+            "limits.allocations",
+            quotas.total.into(),
+            Some(in_use),
+            "allocations",
+        ),
+        of_each(
+            "limits.allocations_per_user",
+            quotas.per_user.into(),
+            users,
+            "allocations",
+        ),
+        of_each(
+            "limits.allocations_per_source",
+            quotas.per_source.into(),
+            sources,
+            "allocations",
+        ),
+        of_each(
+            "limits.permissions_per_allocation",
+            limits.permissions_per_allocation.into(),
+            most(|row| row.session.permissions),
+            "permissions",
+        ),
+        of_each(
+            "limits.channels_per_allocation",
+            limits.channels_per_allocation.into(),
+            most(|row| row.session.channels),
+            "channels",
+        ),
+        of_all(
+            "limits.new_peers_per_second",
+            limits.new_peers_per_second.unwrap_or(0).into(),
+            None,
+            "peers a second",
+        ),
+        of_all(
+            "relay.ports",
+            all_ports,
+            Some(all_ports - ports.free),
+            "ports",
+        ),
+        of_all(
+            "tcp.max_connections",
+            tcp.max_connections as u64,
+            Some(streams.iter().sum()),
+            "connections",
+        ),
+        of_all(
+            "bandwidth.per_allocation",
+            bandwidth.per_allocation,
+            None,
+            "bit/s",
+        ),
+        of_all("bandwidth.per_user", bandwidth.per_user, None, "bit/s"),
+        of_all("bandwidth.total", bandwidth.total, Some(now), "bit/s"),
+    ];
     ok(&Limits {
-        limits: vec![
-            of_all(
-                "limits.allocations",
-                quotas.total.into(),
-                Some(in_use),
-                "allocations",
-            ),
-            of_each(
-                "limits.allocations_per_user",
-                quotas.per_user.into(),
-                users,
-                "allocations",
-            ),
-            of_each(
-                "limits.allocations_per_source",
-                quotas.per_source.into(),
-                sources,
-                "allocations",
-            ),
-            of_each(
-                "limits.permissions_per_allocation",
-                limits.permissions_per_allocation.into(),
-                most(|row| row.session.permissions),
-                "permissions",
-            ),
-            of_each(
-                "limits.channels_per_allocation",
-                limits.channels_per_allocation.into(),
-                most(|row| row.session.channels),
-                "channels",
-            ),
-            of_all(
-                "limits.new_peers_per_second",
-                limits.new_peers_per_second.unwrap_or(0).into(),
-                None,
-                "peers a second",
-            ),
-            of_all(
-                "relay.ports",
-                all_ports,
-                Some(all_ports - ports.free),
-                "ports",
-            ),
-            of_all(
-                "tcp.max_connections",
-                tcp.max_connections as u64,
-                Some(streams.iter().sum()),
-                "connections",
-            ),
-            of_all(
-                "bandwidth.per_allocation",
-                bandwidth.per_allocation,
-                None,
-                "bit/s",
-            ),
-            of_all("bandwidth.per_user", bandwidth.per_user, None, "bit/s"),
-            of_all("bandwidth.total", bandwidth.total, Some(now), "bit/s"),
-        ],
+        limits: of_server.into_iter().chain(of_keys).collect(),
     })
 }
 

@@ -177,6 +177,26 @@ fn credentials_of_a_key_hold_so_many_allocations_together() {
     assert_eq!(metrics.get(held), 1);
     let limit = "hairpin_credential_key_limit{key=\"small\",limit=\"allocations\"}";
     assert_eq!(metrics.get(limit), 1);
+    let limits = running.get("/v1/limits");
+    let limits = limits["limits"].as_array().unwrap().iter();
+    let of_keys: Vec<_> = limits
+        .filter(|limit| limit["name"] == "credentials.key.allocations")
+        .map(|limit| {
+            (
+                limit["fullest"].as_str().unwrap(),
+                &limit["limit"],
+                &limit["used"],
+            )
+        })
+        .collect();
+    let none = Value::Null;
+    let (no, one) = (Value::from(0), Value::from(1));
+    let expected = [
+        ("web", &none, &no),
+        ("other", &none, &one),
+        ("small", &one, &one),
+    ];
+    assert_eq!(of_keys, expected);
     let refused = running.get("/v1/refusals");
     assert_eq!(refused["refusals"][0]["reason"], "key_quota");
     // Another limit holds after a reload, with what there is counted on.
