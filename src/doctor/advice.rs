@@ -1,7 +1,7 @@
 //! What an operator should know about settings that are allowed, but may not do what was meant.
 //!
 //! Nothing here is an error; those are the configuration's. What has to be asked for, of other programs or over the
-//! network, is for [`super::doctor`]. Main items: [`findings`], [`advice`], [`Surroundings`].
+//! network, is for the other modules here. Main items: [`findings`], [`advice`], [`Surroundings`].
 
 use std::fs;
 use std::net::IpAddr;

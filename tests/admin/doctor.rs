@@ -93,7 +93,7 @@ fn secrets_that_others_may_read_are_found_and_not_told() {
         let lines = one["lines"][0].as_str().unwrap();
         lines == format!("chmod o-rwx {}", file.display())
     };
-    assert!(readable.iter().any(|one| is_meant(one)), "{told}");
+    assert!(readable.iter().any(is_meant), "{told}");
 }
 
 #[test]
