@@ -7,7 +7,7 @@
 mod rig;
 
 use hairpin::config::{self, Listener};
-use hairpin::engine::{Outcome, Transport};
+use hairpin::engine::{Outcome, Summary, Transport};
 use hairpin::net::clock::Clock;
 use hairpin::net::{NetSettings, Server};
 use hairpin::policy::PeerRules;
@@ -85,6 +85,12 @@ fn the_engine_relays_a_packet_without_memory_of_the_heap() {
     let send = send_indication(peer(), 1200);
     let to_relay = send_indication(bob.relayed, 1200);
     let mut relayed = 0;
+    // An operator looks at one of them, which is counted by peer.
+    let now = rig.now;
+    let sessions = rig.engine.sessions_from(0, 64).sessions;
+    let looked_at = |session: &&Summary| session.client == udp.path;
+    let looked_at = sessions.iter().find(looked_at).unwrap().id;
+    rig.engine.session(now, looked_at).unwrap();
     let count = allocations(|| {
         for _ in 0..100 {
             let outcomes = [
@@ -107,6 +113,8 @@ fn the_engine_relays_a_packet_without_memory_of_the_heap() {
     });
     assert_eq!(relayed, 900);
     assert_eq!(count, 0);
+    let rates = rig.engine.session(now, looked_at).unwrap().rates;
+    assert_eq!(rates.len(), 1);
 }
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
