@@ -128,7 +128,7 @@ export function path({ client, relay, peers, rates }) {
   const row = 74;
   const height = Math.max(150, shown.length * row + 10);
   const middle = height / 2;
-  const picture = svg("svg", { viewBox: `0 0 640 ${height}`, role: "img", class: "path" });
+  const picture = svg("svg", { viewBox: `-1 0 642 ${height}`, role: "img", class: "path" });
   const box = (x, y, width, name, lines, rates) => {
     const tall = 18 + (lines.length + (rates ? 1 : 0)) * 15;
     const group = svg("g", { class: `node ${name}` }, svg("rect", { x, y: y - tall / 2, width, height: tall, rx: 6 }));

@@ -145,8 +145,7 @@ function drawStatus(status) {
     ["loss", latest ? percent(loss(latest)) : "–"],
     ["dropped", aSecond(sum(latest?.dropped))],
     ["refused", aSecond(sum(latest?.refused))],
-    ["workers", `${workers.count}`],
-    ["worker restarts", `${workers.restarts}`],
+    [workers.restarts ? `workers, ${workers.restarts} restarts` : "workers", `${workers.count}`],
   ];
   byId("tiles").replaceChildren(...tiles.map(([name, value]) => html("div", { class: "card" }, html("b", {}, value), html("span", {}, name))));
 

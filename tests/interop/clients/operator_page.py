@@ -287,7 +287,7 @@ def reader(server):
 
 
 def screenshots(server):
-    """Pictures for the documentation, light, dark and on a phone, which has no need to scroll sideways."""
+    """Pictures for the documentation, light, dark, with findings, and on a phone, which has no need to scroll sideways."""
     page = page_of(server)
     load(server)
     if getattr(server, "pictures", None):
@@ -296,7 +296,7 @@ def screenshots(server):
         load(server)
         time.sleep(10)
     sizes = []
-    for name, scheme, width, height in (("light", "light", 1280, 900), ("dark", "dark", 1200, 640), ("phone", "light", 390, 844)):
+    for name, scheme, width, height in (("light", "light", 1280, 900), ("dark", "dark", 1200, 640), ("setup", "light", 1200, 760), ("phone", "light", 390, 844)):
         page.sign_in(scheme=scheme, width=width, height=height)
         page.do("click", at="[data-minutes='5']")
         page.do("until", script="document.querySelectorAll('#charts .line').length >= 7")
@@ -306,10 +306,15 @@ def screenshots(server):
             page.do("click", at="#rows tr[data-id] td")
             page.do("until", script="document.querySelectorAll('#path .node.peer').length > 0")
             page.do("until", script="!/^0/.test(document.querySelector('#path .rate').textContent)")
+            page.do("until", script="document.querySelector('#path .node.peer .rates') !== null")
             cut = page.do("evaluate", script="""[...document.querySelectorAll("#columns th, #rows tr[data-id] td")]
                 .filter((cell) => cell.offsetWidth && cell.scrollWidth > cell.clientWidth).map((cell) => cell.textContent)""")
             if cut:
                 raise Failure(f"cells are cut off: {cut[:4]}")
+        if name == "setup":
+            page.do("click", at="nav [data-view=setup]")
+            findings(page)
+            page.do("evaluate", script="document.getElementById('findings-title').scrollIntoView()")
         for view in ("sessions", "setup", "now") if name == "phone" else ():
             page.do("click", at=f"nav [data-view={view}]")
             time.sleep(0.5)
