@@ -6,11 +6,14 @@ use super::{Failure, Outcome, folder};
 use crate::config::Acme;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
+use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAccount};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use tracing::info;
+
+/// What the authority calls its reason when it does not know an account.
+const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
 /// An account as it is kept.
 #[derive(Deserialize, Serialize)]
@@ -42,7 +45,8 @@ pub(super) async fn account(settings: &Acme, courier: &Courier) -> Result<Accoun
             .await
             .map_err(refused)?;
         if let Some(text) = text {
-            account.update_contacts(&contact).await.map_err(refused)?;
+            let updated = account.update_contacts(&contact).await;
+            updated.map_err(|error| unknown(settings, error))?;
             keep(settings, &text)?;
         }
         return Ok(account);
@@ -77,10 +81,14 @@ pub(super) async fn account(settings: &Acme, courier: &Courier) -> Result<Accoun
     Ok(account)
 }
 
-/// Forgets an account that the authority does not know any more, so that the next order makes another.
-pub(super) fn forget(settings: &Acme) {
-    // An empty file is one that is not there; files are not removed behind the sandbox.
-    let _ = keep(settings, "");
+/// What an error means that may be about the account: one that the authority does not know any more is forgotten, so that
+/// the next order makes another.
+pub(super) fn unknown(settings: &Acme, error: Error) -> Failure {
+    if matches!(&error, Error::Api(problem) if problem.r#type.as_deref() == Some(NO_ACCOUNT)) {
+        // An empty file is one that is not there; files are not removed behind the sandbox.
+        let _ = keep(settings, "");
+    }
+    refused(error)
 }
 
 fn read(settings: &Acme) -> Result<Option<Kept>, Failure> {

@@ -85,10 +85,10 @@ impl HttpClient for Courier {
     }
 }
 
-/// Whether the authority says what is wrong, in a form that is understood (RFC 7807).
+/// Whether the authority says what is wrong, in a form that is understood (RFC 7807); some call it by a shorter name.
 fn is_problem(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|of| of.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("application/problem+json"))
+    kind.is_some_and(|kind| kind.contains("json"))
 }
 
 /// In seconds or as a date (RFC 9110, section 10.2.3).

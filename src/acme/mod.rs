@@ -17,6 +17,7 @@ pub mod schedule;
 mod wellknown;
 
 use crate::config::{self, Certificate};
+use crate::net::handed::Handed;
 use crate::net::outgoing::Outgoing;
 use crate::net::tls::Tls;
 use courier::Courier;
@@ -98,8 +99,8 @@ pub struct Office {
 }
 
 impl Office {
-    /// Reads what is needed of the system, makes the folder, and listens for the authority where that is wanted. `owner`
-    /// is the user and the group that the process is about to become, if it is.
+    /// Reads what is needed of the system, makes the folder, and listens for the authority where that is wanted and was not
+    /// `handed` over. `owner` is the user and the group that the process is about to become, if it is.
     ///
     /// # Errors
     /// A sentence that says what cannot be had.
@@ -107,6 +108,7 @@ impl Office {
         settings: &config::Acme,
         tls: Option<Arc<Tls>>,
         owner: Option<(u32, u32)>,
+        handed: &mut Handed,
     ) -> Result<Office, String> {
         let directory: Uri = settings
             .directory
@@ -121,7 +123,7 @@ impl Office {
         folder::prepare(&settings.state, owner)?;
         let mut listeners = Vec::new();
         for address in &settings.http_addresses {
-            listeners.push(Arc::new(wellknown::listen(*address).await?));
+            listeners.push(Arc::new(wellknown::listen(*address, handed).await?));
         }
         Ok(Office {
             http: Arc::new(http),

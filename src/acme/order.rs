@@ -1,6 +1,6 @@
 //! One order, from the authority's directory to a certificate in the folder (RFC 8555, section 7.1).
 
-use super::account::{account, forget};
+use super::account::{account, unknown};
 use super::courier::{Courier, Unreached};
 use super::proofs::Proofs;
 use super::{Failure, Outcome, folder, proofs};
@@ -20,9 +20,8 @@ const ASKING: RetryPolicy = RetryPolicy::new()
     .backoff(1.5)
     .timeout(Duration::from_secs(240));
 
-/// What the authority calls its reason when it was asked too often, and when it does not know an account.
+/// What the authority calls its reason when it was asked too often.
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
-const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
 pub(super) async fn certificate(
     settings: &Acme,
@@ -40,13 +39,7 @@ pub(super) async fn certificate(
         .collect();
     let mut order = match account.new_order(&NewOrder::new(&names)).await {
         Ok(order) => order,
-        Err(error) => {
-            if matches!(&error, Error::Api(problem) if problem.r#type.as_deref() == Some(NO_ACCOUNT))
-            {
-                forget(settings);
-            }
-            return Err(refused(error));
-        }
+        Err(error) => return Err(unknown(settings, error)),
     };
     debug!(order = order.url(), "ordered");
     prove(settings, &mut order, proofs).await?;

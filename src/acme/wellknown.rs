@@ -2,6 +2,7 @@
 //! and nothing else.
 
 use super::proofs::Proofs;
+use crate::net::handed::Handed;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -34,8 +35,15 @@ const HEAD_LINES: usize = 64;
 
 const FOLDER: &str = "/.well-known/acme-challenge/";
 
-/// Opens a listener.
-pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+/// Opens a listener, or takes the one that was `handed` over.
+pub(super) async fn listen(
+    address: SocketAddr,
+    handed: &mut Handed,
+) -> Result<TcpListener, String> {
+    let claimed = handed.claim_stream(address);
+    if let Some(socket) = claimed.map_err(|error| error.to_string())? {
+        return TcpListener::from_std(socket.into()).map_err(|error| error.to_string());
+    }
     let bound = TcpListener::bind(address).await;
     bound.map_err(|error| {
         let mend = match error.kind() {

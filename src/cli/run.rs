@@ -86,7 +86,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let descriptors = descriptors::raise_limit();
         let tls = assembly::tls(&settings)?;
         let dtls = assembly::dtls(&settings)?;
-        let office = office(&settings, tls.clone(), &owner).await?;
+        let office = office(&settings, tls.clone(), &owner, &mut handed).await?;
         let net = assembly::net_settings(&settings, tls.clone(), dtls.clone());
         let mut bound = Server::bind(net, &shared, handed).map_err(fatal)?;
         // What is read from the system is read before it is closed.
@@ -335,11 +335,12 @@ async fn office(
     settings: &Settings,
     tls: Option<Arc<Tls>>,
     account: &Account,
+    handed: &mut Handed,
 ) -> Result<Option<Office>, Failure> {
     match &settings.tls.acme {
         None => Ok(None),
         Some(acme) => {
-            let office = Office::open(acme, tls, account.owner()).await;
+            let office = Office::open(acme, tls, account.owner(), handed).await;
             office.map(Some).map_err(Failure::new)
         }
     }

@@ -1,7 +1,7 @@
 //! The certificate of `[tls.acme]`: asked for when it is due, shown when it is there.
 //!
 //! The server runs meanwhile: with the former certificate, or none, so that handshakes fail until there is one. When it is
-//! due is decided by [`acme::schedule`]; how one is asked for is the `acme` room's. Main item:
+//! due is decided by [`schedule`]; how one is asked for is the `acme` room's. Main item:
 //! [`Service::keep_certificate`].
 
 use super::{CannotServe, Service};

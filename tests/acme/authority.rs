@@ -183,6 +183,11 @@ impl Authority {
         change(&mut lock(&self.state).conduct);
     }
 
+    /// Knows none of those any more who have an account.
+    pub fn forget_accounts(&self) {
+        lock(&self.state).accounts.clear();
+    }
+
     pub fn seen(&self) -> Seen {
         lock(&self.state).seen.clone()
     }

@@ -23,11 +23,18 @@ fn a_name_is_proved_by_tls_and_its_certificate_is_shown() {
         server.metric("hairpin_acme_orders_total{outcome=\"issued\"}"),
         1
     );
+    let file = rig.kept();
+    let sample = "hairpin_certificate_expiry_timestamp_seconds";
+    let end = server.metric(&format!("{sample}{{file=\"{}\"}}", file.display()));
     // Two thirds of 90 days, less the hour for which it was good already, and up to a fiftieth of them.
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs();
+    assert!(
+        (now + 90 * 86400 - 3700..now + 90 * 86400).contains(&end),
+        "{end} at {now}"
+    );
     let next = server.metric("hairpin_acme_next_attempt_timestamp_seconds");
     let due = now + 60 * 86400 - 3600;
     assert!(

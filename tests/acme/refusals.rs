@@ -90,14 +90,24 @@ fn a_certificate_that_was_kept_and_is_broken_is_asked_for_again() {
     let server = rig.start(&plain());
     server.has_certificate();
     drop(server);
-    let entries = std::fs::read_dir(rig.path("state")).unwrap();
-    let mut files = entries.map(|entry| entry.unwrap().path());
-    let file = files
-        .find(|file| file.extension().is_some_and(|end| end == "pem"))
-        .unwrap();
+    let file = rig.kept();
     std::fs::write(file, "broken").unwrap();
     let server = rig.start(&plain());
     server.expect_in_log("the certificate that was kept is not used");
     server.has_certificate();
     server.shown();
+}
+
+#[test]
+fn an_account_that_the_authority_does_not_know_any_more_is_made_anew_with_the_next_order() {
+    let rig = Rig::new();
+    let server = rig.start(&plain());
+    server.has_certificate();
+    drop(server);
+    rig.authority.forget_accounts();
+    let server = rig.start("domains = [\"turn.example.org\", \"new.example.org\"]");
+    server.expect_in_log("I do not know you (accountDoesNotExist)");
+    server.reload();
+    server.has_certificate();
+    assert_eq!(rig.authority.seen().accounts.len(), 2);
 }

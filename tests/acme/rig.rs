@@ -116,6 +116,15 @@ impl Rig {
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// The file that the certificate is kept in.
+    pub fn kept(&self) -> PathBuf {
+        let mut entries = fs::read_dir(self.path("state")).unwrap();
+        let is_certificate = |file: &PathBuf| file.extension().is_some_and(|end| end == "pem");
+        entries
+            .find_map(|entry| Some(entry.unwrap().path()).filter(is_certificate))
+            .unwrap()
+    }
+
     /// Makes the folder that the server keeps its certificate in.
     pub fn make_state(&self, mode: u32) {
         DirBuilder::new()
