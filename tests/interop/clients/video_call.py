@@ -306,7 +306,7 @@ def come(server, name):
 
 
 def comes_back_behind_nat(server):
-    """The one without UDP closes the browser and comes back."""
+    """The one without UDP closes the browser and comes back, and is read by both others."""
     call = members(server)
     call.do("close", name="Bo")
     started = time.monotonic()
@@ -316,6 +316,9 @@ def comes_back_behind_nat(server):
     seen = call.all_see(NAT_PAIRS)
     if "TCP" not in seen["Bo"]["Ada"]["path"]:
         raise Failure(f"without UDP, and yet the path is {seen['Bo']['Ada']['path']}")
+    call.do("chat", name="Bo", text="Back again")
+    for other in ("Ada", "Cem"):
+        call.do("hears", name=other, **{"from": "Bo"}, text="Back again")
     return f"gone after {gone:.1f} s; then {in_words(seen)}"
 
 
