@@ -45,6 +45,7 @@ fn rng(seed: u64) -> StdRng {
 
 fn owner(worker: u32, relay: u32) -> Owner {
     Owner {
+        is_confined: false,
         worker: WorkerId(worker),
         relay: RelayId(relay),
     }
@@ -135,7 +136,12 @@ fn both_forms_of_an_address_name_its_owner_while_it_has_one() {
         .take(Family::V4, PortWish::Any, at(0), &mut rng(1))
         .unwrap();
     assert_eq!(pool.owner_of(taken.local), None);
-    for who in [owner(0, 0), owner(3, 77), owner(u32::MAX / 2 - 1, u32::MAX)] {
+    let confined = |who: Owner| Owner {
+        is_confined: true,
+        ..who
+    };
+    let all = [owner(0, 0), owner(3, 77), owner(u32::MAX / 4 - 1, u32::MAX)];
+    for who in all.into_iter().flat_map(|who| [who, confined(who)]) {
         pool.publish(taken, RelayProtocol::Udp, who);
         assert_eq!(pool.owner_of(taken.local), Some(who));
         assert_eq!(pool.owner_of(taken.advertised), Some(who));

@@ -16,7 +16,7 @@ use super::respond::Asked;
 use super::taken_port::TakenPort;
 use super::timers::Slot;
 use super::{ClientPath, Engine, Event, Instant, Now, Outcome, Transport};
-use crate::policy::{Lease, QuotaExceeded};
+use crate::policy::{Lease, QuotaExceeded, is_confined};
 use crate::wire::attribute::{Family, Malformed};
 use crate::wire::{AttributeType, ErrorCode, Message, Method, Writer};
 use std::net::{IpAddr, SocketAddr};
@@ -464,6 +464,7 @@ impl Engine {
         let mobile = pending.is_mobile.then(|| self.first_ticket(id)).flatten();
         let is_mobile = mobile.is_some();
         let user = pending.holder.user.clone();
+        let is_confined = is_confined(pending.lease.user());
         let allocation = Allocation {
             id,
             client: pending.client,
@@ -481,6 +482,7 @@ impl Engine {
             icmp: (0, 0),
             mobile,
             new_peers: NewPeers::default(),
+            is_confined,
             meter: self
                 .shared
                 .bandwidth
@@ -493,7 +495,11 @@ impl Engine {
                 *slot_of_relay = slot;
             }
             let worker = self.worker;
-            let owner = Owner { worker, relay };
+            let owner = Owner {
+                worker,
+                relay,
+                is_confined,
+            };
             let pool = &self.shared.relays;
             pool.publish(port.relayed(), pending.protocol, owner);
             // From here on it goes back with the allocation.

@@ -275,10 +275,20 @@ pub(super) struct Allocation {
     /// Of an allocation that can move.
     pub mobile: Option<Box<Mobile>>,
     pub new_peers: NewPeers,
+    /// Whether it is the tester's, which reaches others of that kind inside this server and nobody else.
+    pub is_confined: bool,
     /// Where bandwidth is limited.
     pub meter: Option<Arc<Meter>>,
     /// Gives the quotas back when the allocation is dropped, whichever way it ends.
     pub lease: Lease,
+}
+
+fn confine(is_confined: bool, scope: Scope) -> Scope {
+    if is_confined {
+        Scope::HairpinOnly
+    } else {
+        scope
+    }
 }
 
 impl Allocation {
@@ -327,6 +337,7 @@ impl Allocation {
 
     /// Installs a permission or starts its 300 s anew.
     pub fn permit(&mut self, peer: IpAddr, scope: Scope, now: Instant) {
+        let scope = self.within(scope);
         let expires = now.after_seconds(PERMISSION_LIFETIME);
         self.permissions
             .install(peer, Permission { expires, scope });
@@ -374,6 +385,11 @@ impl Allocation {
         self.keep_channels(|channel| channel.is_bound(now), changed);
     }
 
+    /// How far it may reach of what a peer's scope is: the tester's users stay inside.
+    pub fn within(&self, scope: Scope) -> Scope {
+        confine(self.is_confined, scope)
+    }
+
     /// Judges every peer anew and forgets the permissions and channels of those that are denied.
     pub fn judge_again(
         &mut self,
@@ -381,17 +397,19 @@ impl Allocation {
         socket: impl Fn(SocketAddr) -> Option<Scope>,
         changed: impl FnMut(RouteChange),
     ) {
+        let is_confined = self.is_confined;
+        let within = |scope| confine(is_confined, scope);
         let permissions = &mut self.permissions.0;
         permissions.retain_mut(|(ip, permission)| match address(*ip) {
             Some(scope) => {
-                permission.scope = scope;
+                permission.scope = within(scope);
                 true
             }
             None => false,
         });
         for channel in &mut self.channels.by_number {
             if let Some(scope) = socket(channel.peer) {
-                channel.scope = scope;
+                channel.scope = within(scope);
             }
         }
         self.keep_channels(|channel| socket(channel.peer).is_some(), changed);

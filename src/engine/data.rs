@@ -146,6 +146,9 @@ impl Engine {
         let Some(allocation) = self.allocations.get_mut(slot as usize) else {
             return self.drop(DropReason::NoAllocation);
         };
+        if allocation.is_confined && owner.is_some_and(|owner| !owner.is_confined) {
+            return self.drop(DropReason::PeerDenied);
+        }
         let Some(&relay) = allocation.relays.live(Family::of(&peer), now) else {
             return self.drop(DropReason::NoAllocation);
         };

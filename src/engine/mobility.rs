@@ -411,6 +411,7 @@ impl Engine {
             let owner = Owner {
                 worker: self.worker,
                 relay: relay.id,
+                is_confined: allocation.is_confined,
             };
             let pool = &self.shared.relays;
             pool.publish(relay.address, RelayProtocol::Udp, owner);

@@ -70,6 +70,8 @@ pub struct Owner {
     pub worker: WorkerId,
     /// Its relay.
     pub relay: RelayId,
+    /// Whether it is of a user who only reaches others of that kind ([`crate::policy::is_confined`]).
+    pub is_confined: bool,
 }
 
 /// A RESERVATION-TOKEN.
@@ -114,7 +116,8 @@ struct Site {
 /// The ports of a relay address.
 #[derive(Debug)]
 struct AddressPool {
-    /// By port offset: 0 for none, otherwise worker + 1 above and the relay below, with [`TCP_FLAG`] for TCP relays.
+    /// By port offset: 0 for none, otherwise worker + 1 above and the relay below, with [`TCP_FLAG`] for TCP relays
+    /// and [`CONFINED_FLAG`] for those of confined users.
     owners: Vec<AtomicU64>,
     free: Mutex<FreePorts>,
 }
@@ -153,8 +156,9 @@ struct Reservation {
 
 const ABSENT: u16 = u16::MAX;
 
-/// The top bit, which no worker's number reaches.
+/// The top bits, which no worker's number reaches.
 const TCP_FLAG: u64 = 1 << 63;
+const CONFINED_FLAG: u64 = 1 << 62;
 
 /// How many random picks are tried before the whole set is searched for a pair or an even port.
 const RANDOM_TRIES: usize = 16;
@@ -410,7 +414,8 @@ impl RelayPool {
                 RelayProtocol::Udp => 0,
                 RelayProtocol::Tcp => TCP_FLAG,
             };
-            slot.store(value | flag, Ordering::Release);
+            let confined = if owner.is_confined { CONFINED_FLAG } else { 0 };
+            slot.store(value | flag | confined, Ordering::Release);
         }
     }
 
@@ -452,7 +457,7 @@ impl RelayPool {
     pub fn release_all(&self, worker: WorkerId, now: Instant) {
         for site in &self.sites {
             for (offset, slot) in site.pool.owners.iter().enumerate() {
-                let value = slot.load(Ordering::Acquire) & !TCP_FLAG;
+                let value = slot.load(Ordering::Acquire) & !(TCP_FLAG | CONFINED_FLAG);
                 if value >> 32 == u64::from(worker.0) + 1 {
                     // An address of the pool has an offset of 16 bits.
                     self.release(
@@ -479,8 +484,9 @@ impl RelayPool {
                     .load(Ordering::Acquire);
                 if value != 0 && value & TCP_FLAG == 0 {
                     return Some(Owner {
-                        worker: WorkerId((value >> 32) as u32 - 1),
+                        worker: WorkerId(((value & !CONFINED_FLAG) >> 32) as u32 - 1),
                         relay: RelayId(value as u32),
+                        is_confined: value & CONFINED_FLAG != 0,
                     });
                 }
             }

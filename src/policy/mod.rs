@@ -12,6 +12,7 @@ mod bandwidth;
 mod bucket;
 mod canonical;
 mod closed;
+mod confined;
 mod filter;
 mod prefix;
 mod quota;
@@ -21,6 +22,7 @@ mod strangers;
 
 pub use bandwidth::{Bandwidth, BandwidthLimits, Direction, Meter};
 pub use canonical::{Canonical, is_nat64_length};
+pub use confined::{CONFINED_ALLOCATIONS, TESTERS, is_confined};
 pub use filter::{DenyReason, OpenedRange, PeerFilter, PeerRules, Reason, Rule, Verdict};
 pub use prefix::{Prefix, Prefixes};
 pub use quota::{Lease, Limits, QuotaExceeded, Quotas, Resting};

@@ -9,6 +9,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::confined::{CONFINED_ALLOCATIONS, is_confined};
 use ahash::RandomState;
 use hashbrown::HashMap;
 
@@ -144,7 +145,8 @@ impl Quotas {
         let known = book.users.get_key_value(user);
         let of_user = known.map_or_else(OfUser::default, |(_, of_user)| *of_user);
         let of_source = book.sources.get(&source).copied().unwrap_or(0);
-        if reached(book.limits.per_user, of_user.live) {
+        let is_full = is_confined(user) && of_user.live >= CONFINED_ALLOCATIONS;
+        if is_full || reached(book.limits.per_user, of_user.live) {
             return Err(QuotaExceeded::User);
         }
         if reached(book.limits.resting_per_user, of_user.resting) {
