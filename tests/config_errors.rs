@@ -582,3 +582,36 @@ fn an_external_address_comes_from_a_file_or_the_environment_too() {
         .to_string();
     assert!(error.contains("cannot be an external address"), "{error}");
 }
+
+#[test]
+fn a_public_tester_needs_an_address_that_users_reach_and_a_secret() {
+    says(
+        "[admin.tester]\npublic = true\n",
+        "2:10",
+        &["nobody but who may use the unix socket", "give `address`"],
+    );
+    says(
+        "[admin.tester]\npublic = true\naddress = \"127.0.0.1:8444\"\n",
+        "2:10",
+        &["made with a shared secret, and there is none"],
+    );
+    says(
+        "[admin.tester]\naddress = \"127.0.0.1:8444\"\n",
+        "2:11",
+        &["`address` without `public = true`"],
+    );
+    let secret = "[auth]\nsecrets = [\"Q2xlYXJseS1hLXNlY3JldC1vZi10ZXN0cw\"]\n";
+    let fine = "[admin.tester]\npublic = true\naddress = \"127.0.0.1:8444\"\n";
+    let parsed = config::parse(&format!("{secret}{fine}"), "hairpin.toml").unwrap();
+    assert!(parsed.admin.tester.public);
+}
+
+#[test]
+fn no_application_has_the_name_of_the_testers_users() {
+    says(
+        "[auth]\nsecrets = [\"Q2xlYXJseS1hLXNlY3JldC1vZi10ZXN0cw\"]\n[[credentials.key]]\nname = \"tester\"\n\
+         token = \"YW4tYXBwbGljYXRpb24ncy1vd24ta2V5\"\n",
+        "4:8",
+        &["`tester` is the tester's"],
+    );
+}

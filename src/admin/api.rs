@@ -6,7 +6,7 @@ use super::guard::{Need, guard};
 use super::office::Office;
 use super::{
     credentials, examination, health, history, limits, orders, page, refusals, sessions, settings,
-    status,
+    status, tester,
 };
 use crate::config::Scope;
 use axum::Router;
@@ -29,6 +29,8 @@ pub(super) enum Offer {
     Metrics,
     /// What applications ask for.
     Credentials,
+    /// The page that users test their network with.
+    Tester,
 }
 
 /// What is offered where nobody has to show anything.
@@ -52,6 +54,18 @@ fn table() -> Vec<Route> {
         ("GET", "/page.js", Need::Nothing, get(page::script)),
         ("GET", "/charts.js", Need::Nothing, get(page::charts)),
         ("GET", "/style.css", Need::Nothing, get(page::style)),
+        ("GET", "/test", Need::Nothing, get(tester::index)),
+        ("GET", "/test/page.js", Need::Nothing, get(tester::script)),
+        (
+            "GET",
+            "/test/measure.js",
+            Need::Nothing,
+            get(tester::measure),
+        ),
+        ("GET", "/test/report.js", Need::Nothing, get(tester::report)),
+        ("GET", "/test/style.css", Need::Nothing, get(tester::style)),
+        ("GET", "/test/words.json", Need::Nothing, get(tester::words)),
+        ("POST", "/v1/test", Need::Tester, post(tester::begin)),
         ("GET", "/livez", Need::Nothing, get(health::live)),
         ("GET", "/readyz", Need::Nothing, get(health::ready)),
         ("GET", "/metrics", READ, get(health::scrape)),
@@ -143,6 +157,8 @@ pub(super) fn router(office: &Arc<Office>, offer: Offer) -> Router {
             Offer::Metrics => continue,
             Offer::Credentials if route.need != Need::Own => continue,
             Offer::Credentials => route.need,
+            Offer::Tester if tester::is_part(route.path) => route.need,
+            Offer::Tester => continue,
         };
         let mut handler = route
             .handler

@@ -32,7 +32,7 @@ const PREFLIGHT: &str = "600";
 
 /// Where a client gets in, and with what.
 #[derive(Clone, Serialize)]
-struct IceServer {
+pub(super) struct IceServer {
     urls: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
@@ -40,7 +40,7 @@ struct IceServer {
     credential: Option<String>,
 }
 
-struct Minted {
+pub(super) struct Minted {
     username: String,
     credential: String,
     expires: u64,
@@ -49,7 +49,7 @@ struct Minted {
 
 impl Minted {
     /// One server for STUN and one for TURN.
-    fn servers(&self) -> Vec<IceServer> {
+    pub(super) fn servers(&self) -> Vec<IceServer> {
         let (stun, turn): (Vec<_>, Vec<_>) = self
             .urls
             .iter()
@@ -80,7 +80,12 @@ impl Minted {
     }
 }
 
-fn mint(office: &Office, settings: &Settings, user: &str, ttl: u64) -> Result<Minted, Refusal> {
+pub(super) fn mint(
+    office: &Office,
+    settings: &Settings,
+    user: &str,
+    ttl: u64,
+) -> Result<Minted, Refusal> {
     let secret = settings.auth.secrets.first().ok_or_else(|| {
         Refusal::new(
             StatusCode::CONFLICT,
@@ -138,7 +143,7 @@ pub(super) async fn for_operator(State(office): State<Arc<Office>>, body: Bytes)
 }
 
 /// Tells users apart that have no name.
-fn random() -> String {
+pub(super) fn random() -> String {
     format!("{:08x}", rand::random::<u32>())
 }
 

@@ -29,6 +29,7 @@ pub struct Doors {
     socket: Result<Option<Unix>, String>,
     admin: Option<TcpListener>,
     credentials: Option<TcpListener>,
+    tester: Option<TcpListener>,
 }
 
 struct Unix {
@@ -68,6 +69,13 @@ impl Doors {
                 handed,
             )
             .await?,
+            tester: tcp(
+                "the tester",
+                "[admin.tester]",
+                settings.admin.tester.address,
+                handed,
+            )
+            .await?,
         })
     }
 
@@ -104,6 +112,7 @@ impl Doors {
         for (what, listener) in [
             ("operators", &self.admin),
             ("credentials", &self.credentials),
+            ("the tester", &self.tester),
         ] {
             if let Some(address) = listener.as_ref().and_then(|l| l.local_addr().ok()) {
                 info!(%address, "serving {what}");
@@ -111,10 +120,12 @@ impl Doors {
         }
         let metrics = api::router(&office, Offer::Metrics);
         let credentials = api::router(&office, Offer::Credentials);
+        let tester = api::router(&office, Offer::Tester);
         tokio::select! {
             failed = socket => failed,
             failed = open(metrics, self.metrics, false) => failed,
             failed = open(all.clone(), self.admin, settings.admin.tls) => failed,
+            failed = open(tester, self.tester, settings.admin.tester.tls) => failed,
             failed = open(credentials, self.credentials, settings.credentials.tls) => failed,
             () = office.sampler.watch(&office) => Ok(()),
             () = office.history.watch(&office) => Ok(()),
@@ -199,7 +210,7 @@ impl From<&Door> for String {
     fn from(door: &Door) -> String {
         match door {
             Door::Socket { user } => format!("user {user}"),
-            Door::Network => "the network".to_owned(),
+            Door::Network { from } => format!("{from}"),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::answer::Refusal;
 use super::http::Door;
 use super::office::Office;
 use super::places::Standing;
+use super::tester;
 use crate::auth::Secret;
 use crate::config::Scope;
 use axum::extract::{Request, State};
@@ -24,7 +25,7 @@ use subtle::ConstantTimeEq as _;
 use tracing::info;
 
 /// The header that foreign web pages cannot send.
-const OWN_HEADER: &str = "x-hairpin";
+pub(super) const OWN_HEADER: &str = "x-hairpin";
 
 /// What a request has to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) enum Need {
     Own,
     /// A token of this scope or a wider one.
     Scope(Scope),
+    /// What a test begins with: nothing where the tester is public, and else a token that may make credentials.
+    Tester,
 }
 
 /// Lets a request through to its handler, or not.
@@ -43,13 +46,21 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let Need::Scope(scope) = need else {
-        return next.run(request).await;
+    let scope = match need {
+        Need::Nothing | Need::Own => return next.run(request).await,
+        Need::Scope(scope) => scope,
+        Need::Tester => Scope::Operate,
     };
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
     let by = match who(&office, scope, &request) {
         Ok(by) => by,
-        Err(refusal) => return refusal.into_response(),
+        Err(refusal) if need != Need::Tester => return refusal.into_response(),
+        Err(refusal) => {
+            return match tester::admit(&office, &request, refusal) {
+                Ok(()) => next.run(request).await,
+                Err(refusal) => refusal.into_response(),
+            };
+        }
     };
     if let Some(standing) = request.extensions().get::<Standing>() {
         standing.is_known();

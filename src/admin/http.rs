@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -63,7 +64,10 @@ pub(super) enum Door {
         user: u32,
     },
     /// Over TCP, from anybody.
-    Network,
+    Network {
+        /// Where from.
+        from: IpAddr,
+    },
 }
 
 /// Serves a TCP listener, with TLS by the certificates in force if it has that.
@@ -83,6 +87,7 @@ pub(super) async fn serve_tcp(
         let Some(place) = places.take(Source::Network(network)) else {
             continue;
         };
+        let door = Door::Network { from: address.ip() };
         let _ = stream.set_nodelay(true);
         let router = router.clone();
         let tls = if has_tls {
@@ -95,11 +100,11 @@ pub(super) async fn serve_tcp(
                 match tls {
                     // No certificate, no plain text in its place.
                     None if has_tls => {}
-                    None => serve_connection(stream, router, Door::Network, &place).await,
+                    None => serve_connection(stream, router, door, &place).await,
                     Some(tls) => {
                         let acceptor = TlsAcceptor::from(tls.for_http());
                         if let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await {
-                            serve_connection(stream, router, Door::Network, &place).await;
+                            serve_connection(stream, router, door, &place).await;
                         }
                     }
                 }

@@ -161,9 +161,9 @@ fn fullest<K: Hash + Eq + Ord + ToString>(all: impl Iterator<Item = K>) -> Optio
 }
 
 /// What counts as one source: an IPv4 address, or an IPv6 /64.
-fn source(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
+pub(super) fn source(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
     }
 }

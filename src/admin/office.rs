@@ -5,6 +5,7 @@ use super::history::History;
 use super::minting::Minting;
 use super::ready::Readiness;
 use super::sampler::Sampler;
+use super::tester::Tests;
 use crate::doctor::Machine;
 use crate::engine::Counters;
 use crate::service::Service;
@@ -37,6 +38,7 @@ pub(super) struct Office {
     pub minting: Minting,
     /// Connections over HTTP that found no place, or lost it.
     pub closed_connections: Arc<AtomicU64>,
+    pub tests: Tests,
 }
 
 impl Office {
@@ -52,6 +54,7 @@ impl Office {
             examination: Examination::of(offered.machine),
             minting: Minting::default(),
             closed_connections: Arc::default(),
+            tests: Tests::default(),
         }
     }
 

@@ -352,6 +352,20 @@ pub(super) struct Admin {
     pub address: Given<Read<Option<SocketAddr>>>,
     pub tls: Given<bool>,
     pub token: List<AdminToken>,
+    pub tester: Tester,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table `[admin.tester]`")]
+pub(super) struct Tester {
+    pub public: Given<bool>,
+    pub address: Given<Read<Option<SocketAddr>>>,
+    pub tls: Given<bool>,
+    pub ttl: Given<Read<Duration>>,
+    pub per_source: Given<u32>,
+    pub total: Given<u32>,
+    pub allocations: Given<u32>,
+    pub bandwidth: Given<Read<Rate>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -32,7 +32,8 @@ pub use settings::{
     ADMIN_SOCKET, Accounting, Admin, AdminToken, Allocation, Alternate, Auth, Bandwidth,
     CredentialKey, Credentials, Discovery, Dtls, Family, Limits, Listener, Log, LogFormat, Metrics,
     PORT, PasswordAlgorithm, Peers, PortRange, Relay, RelayAddress, RelayHost, Reload, Scope,
-    Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tls, Transport, Watch, Webhook,
+    Server, Settings, Sockets, Strangers, Stun, TLS_PORT, Tcp, Tester, Tls, Transport, Watch,
+    Webhook,
 };
 pub use view::{Change, changes};
 

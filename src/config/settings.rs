@@ -680,6 +680,47 @@ pub struct Admin {
     /// `[[admin.token]]`: who may ask over TCP.
     #[serde(rename = "token")]
     pub tokens: Vec<AdminToken>,
+    /// `[admin.tester]`
+    pub tester: Tester,
+}
+
+/// `[admin.tester]`: the page by which a user finds out what works from where they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tester {
+    /// Whether it takes no token.
+    pub public: bool,
+    /// A TCP address where nothing else is served; `None` means none.
+    pub address: Option<SocketAddr>,
+    /// Whether TLS is spoken there, with the certificates of [`Tls`].
+    pub tls: bool,
+    /// How long the credential of a test is good.
+    #[serde(serialize_with = "view::duration")]
+    pub ttl: Duration,
+    /// Tests that one source may begin in an hour without a token; 0 means no limit.
+    pub per_source: u32,
+    /// Tests that all may begin in an hour without a token; 0 means no limit.
+    pub total: u32,
+    /// Allocations that the credentials of all tests may hold together; 0 means no limit.
+    pub allocations: u32,
+    /// Bits a second that all of those may have relayed each way; 0 means no limit.
+    #[serde(serialize_with = "view::rate")]
+    pub bandwidth: u64,
+}
+
+impl Default for Tester {
+    /// For operators alone.
+    fn default() -> Self {
+        Tester {
+            public: false,
+            address: None,
+            tls: false,
+            ttl: Duration::from_secs(600),
+            per_source: 20,
+            total: 1000,
+            allocations: 100,
+            bandwidth: 0,
+        }
+    }
 }
 
 /// `[[admin.token]]`
@@ -878,6 +919,7 @@ impl Default for Settings {
                 address: None,
                 tls: false,
                 tokens: Vec::new(),
+                tester: Tester::default(),
             },
             credentials: Credentials::default(),
         }

@@ -15,7 +15,7 @@ use crate::net::tls::Tls;
 use crate::net::{NetSettings, StartError, StreamSettings, random_seed};
 use crate::policy::{
     self, Bandwidth, BandwidthLimits, PeerFilter, PeerRules, Prefixes, Quotas, StrangerLimits,
-    Strangers,
+    Strangers, TESTERS,
 };
 use crate::wire::{self, ChannelRange};
 use std::net::SocketAddr;
@@ -199,13 +199,15 @@ pub fn bandwidth_limits(bandwidth: &config::Bandwidth) -> BandwidthLimits {
 /// How many allocations the credentials of each key may hold together.
 pub fn allocations_of_keys(settings: &Settings) -> impl Iterator<Item = (&str, u32)> {
     let keys = settings.credentials.keys.iter();
-    keys.map(|key| (key.name.as_str(), key.allocations.unwrap_or(0)))
+    let keys = keys.map(|key| (key.name.as_str(), key.allocations.unwrap_or(0)));
+    keys.chain([(TESTERS, settings.admin.tester.allocations)])
 }
 
 /// How much those may have relayed, in bytes a second.
 pub fn bandwidth_of_keys(settings: &Settings) -> impl Iterator<Item = (&str, u64)> {
     let keys = settings.credentials.keys.iter();
-    keys.map(|key| (key.name.as_str(), key.bandwidth / 8))
+    let keys = keys.map(|key| (key.name.as_str(), key.bandwidth / 8));
+    keys.chain([(TESTERS, settings.admin.tester.bandwidth / 8)])
 }
 
 /// How much strangers are answered.
@@ -284,6 +286,7 @@ pub fn filter(settings: &Settings, relays: &[RelayAddress]) -> Result<PeerFilter
             .iter()
             .flat_map(|acme| &acme.http_addresses),
     );
+    own_sockets.extend(settings.admin.tester.address);
     // Behind 1:1 NAT a listener is also what its address looks like from outside.
     let outside: Vec<_> = own_sockets
         .iter()
@@ -319,7 +322,7 @@ pub fn filter(settings: &Settings, relays: &[RelayAddress]) -> Result<PeerFilter
 
 /// What TLS clients are shown, those over HTTP included, if there are any to be shown something.
 pub fn tls(settings: &Settings) -> Result<Option<Arc<Tls>>, CannotServe> {
-    let over_http = settings.admin.tls || settings.credentials.tls;
+    let over_http = settings.admin.tls || settings.admin.tester.tls || settings.credentials.tls;
     if !over_http && !settings.listeners.iter().any(|at| at.transport.has_tls()) {
         return Ok(None);
     }

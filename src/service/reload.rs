@@ -199,6 +199,8 @@ fn within_reach(now: &Settings, wanted: &Settings) -> Settings {
     // Who may ask there is looked up each time.
     next.admin.socket.clone_from(&now.admin.socket);
     (next.admin.address, next.admin.tls) = (now.admin.address, now.admin.tls);
+    let (tester, kept) = (&mut next.admin.tester, &now.admin.tester);
+    (tester.address, tester.tls) = (kept.address, kept.tls);
     (next.credentials.address, next.credentials.tls) =
         (now.credentials.address, now.credentials.tls);
     next

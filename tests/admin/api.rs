@@ -42,6 +42,12 @@ fn every_operation_answers_as_it_is_described() {
         "/page.js",
         "/charts.js",
         "/style.css",
+        "/test",
+        "/test/page.js",
+        "/test/measure.js",
+        "/test/report.js",
+        "/test/style.css",
+        "/test/words.json",
         "/livez",
         "/readyz",
         "/metrics",
@@ -74,6 +80,7 @@ fn every_operation_answers_as_it_is_described() {
     );
     ask("PUT", "/v1/log", "/v1/log", "{\"level\":\"info\"}", 200);
     ask("POST", "/v1/credentials", "/v1/credentials", "", 201);
+    ask("POST", "/v1/test", "/v1/test", "", 201);
     ask(
         "POST",
         "/v1/revocations",

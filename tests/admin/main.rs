@@ -36,4 +36,5 @@ mod refusals;
 mod rig;
 mod schema;
 mod sessions;
+mod tester;
 mod video_call;

@@ -15,7 +15,8 @@ const STYLE: &str = include_str!("style.css");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-fn file(kind: &'static str, text: &'static str) -> Response {
+/// A file of a page, with its policy.
+pub(super) fn file(kind: &'static str, text: &'static str) -> Response {
     let head = [
         (header::CONTENT_TYPE, kind),
         // A page of another version would ask for what is not there.

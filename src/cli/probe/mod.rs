@@ -22,14 +22,17 @@ pub mod credentials;
 pub mod directory;
 pub mod echo;
 pub mod link;
+pub mod load;
 pub mod nat;
 pub mod report;
 pub mod resolve;
 pub mod session;
+pub mod survey;
 pub mod tally;
 pub mod tap;
 pub mod trust;
 pub mod url;
+pub mod wording;
 
 /// The server answered, but something failed.
 pub const EXIT_FAILED: u8 = 1;
@@ -53,7 +56,8 @@ Exit status:
   0  all well
   1  the server answered, but something failed: credential refused, no relay, too
      many echoes lost (--max-loss), packets changed, allocation not freed,
-     no NAT behaviour discovery there (--nat)
+     no NAT behaviour discovery there (--nat), some way that matters for
+     calls does not work (--report)
   2  the command line or a file it names is wrong
   3  no answer: name not found, unreachable, port closed, silence for --timeout")]
 pub struct ProbeArgs {
@@ -62,6 +66,10 @@ pub struct ProbeArgs {
         help = "stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp], over TLS stuns: and turns:; IPv6 addresses in brackets. For a name without a port DNS is asked (NAPTR, SRV); else port 3478, with TLS 5349, over UDP"
     )]
     pub url: ProbeUrl,
+
+    /// With --report: further URLs to test
+    #[arg(requires = "report")]
+    pub more: Vec<ProbeUrl>,
 
     /// Whom the server is to take this for.
     #[command(flatten)]
@@ -102,6 +110,14 @@ pub struct ProbeArgs {
     /// With --nat: also find out how long a mapping lives without packets, waiting up to this long
     #[arg(long, value_name = "TIME", requires = "nat", value_parser = parse_time)]
     pub lifetime: Option<Duration>,
+
+    /// Test all ways to the server and print the report that its page `/test` makes: what works, what does not, and what to tell the administrator
+    #[arg(
+        long,
+        conflicts_with = "nat",
+        help = "Test all ways to the server and print the report of its page /test: what works, what does not, and what to tell the administrator. One turn: URL without ?transport stands for STUN and TURN over UDP, TCP and TLS there"
+    )]
+    pub report: bool,
 
     /// Print one JSON object instead of text
     #[arg(long)]
@@ -144,9 +160,13 @@ pub fn main(args: &ProbeArgs) -> ExitCode {
         report::complain("hairpin probe: --nat takes a stun: URL; it needs no credentials");
         return ExitCode::from(EXIT_USAGE);
     }
-    let credential = match args.url.scheme {
-        Scheme::Stun => None,
-        Scheme::Turn => match credentials::gather(&args.credential, "probe") {
+    let urls = match args.report {
+        true => survey::urls(args),
+        false => vec![args.url.clone()],
+    };
+    let credential = match urls.iter().any(|url| url.scheme == Scheme::Turn) {
+        false => None,
+        true => match credentials::gather(&args.credential, "probe") {
             Ok(credential) => Some(credential),
             Err(message) => {
                 report::complain(&format!("hairpin probe: {message}"));
@@ -154,15 +174,13 @@ pub fn main(args: &ProbeArgs) -> ExitCode {
             }
         },
     };
-    let trust = match args
-        .url
-        .may_be_tls()
-        .then(|| Trust::load(args.ca.as_deref()))
-    {
+    let may_be_tls = urls.iter().any(ProbeUrl::may_be_tls);
+    let must_be_tls = urls.iter().all(|url| url.is_secure);
+    let trust = match may_be_tls.then(|| Trust::load(args.ca.as_deref())) {
         None => Trust::Nobody,
         Some(Ok(trust)) => trust,
         // A system without authorities is no obstacle as long as no record leads to TLS.
-        Some(Err(_)) if !args.url.is_secure && args.ca.is_none() => Trust::Nobody,
+        Some(Err(_)) if !must_be_tls && args.ca.is_none() => Trust::Nobody,
         Some(Err(message)) => {
             report::complain(&format!("hairpin probe: {message}"));
             return ExitCode::from(EXIT_USAGE);
@@ -178,6 +196,10 @@ pub fn main(args: &ProbeArgs) -> ExitCode {
     // The client crates log what the report says better. All of them run on this thread.
     let silence = tracing::subscriber::NoSubscriber::new();
     let exit_code = tracing::subscriber::with_default(silence, || {
+        if args.report {
+            let survey = survey::run(args, &urls, &trust, credential.as_ref());
+            return runtime.block_on(survey);
+        }
         let mut report = Report::new(&args.url, !args.json);
         let heard = runtime.block_on(run(args, &trust, credential.as_ref(), &mut report));
         let exit_code = match (report.failures.is_empty(), heard) {

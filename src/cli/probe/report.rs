@@ -187,6 +187,7 @@ impl Report {
             ("round trip, median", summary.round_trip_median_ms),
             ("round trip, p95", summary.round_trip_p95_ms),
             ("round trip, max", summary.round_trip_max_ms),
+            ("jitter", summary.jitter_ms),
         ] {
             if let Some(value) = value {
                 self.fact(label, format_args!("{value:.2} ms"));

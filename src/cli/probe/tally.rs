@@ -21,10 +21,34 @@ pub struct Tally {
     size: usize,
     sent: Vec<Sent>,
     round_trips: Vec<Duration>,
+    jitter: Jitter,
     highest: Option<usize>,
     reordered: u32,
     duplicated: u32,
     corrupted: u32,
+}
+
+/// How much times differ from one packet to the next (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Jitter {
+    last: Option<Duration>,
+    /// In milliseconds.
+    level: f64,
+}
+
+impl Jitter {
+    /// Counts the time that the next packet took.
+    pub fn add(&mut self, took: Duration) {
+        if let Some(last) = self.last.replace(took) {
+            self.level += (milliseconds(took.abs_diff(last)) - self.level) / 16.0;
+        }
+    }
+
+    /// In milliseconds, to the microsecond; nothing before the second packet.
+    #[must_use]
+    pub fn milliseconds(&self) -> f64 {
+        (self.level * 1000.0).round() / 1000.0
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +80,8 @@ pub struct Summary {
     pub round_trip_p95_ms: Option<f64>,
     /// Slowest round trip.
     pub round_trip_max_ms: Option<f64>,
+    /// How much round trips differ from one packet to the next, smoothed (RFC 3550 §6.4.1).
+    pub jitter_ms: Option<f64>,
 }
 
 impl Tally {
@@ -66,6 +92,7 @@ impl Tally {
             size: size.max(1),
             sent: Vec::new(),
             round_trips: Vec::new(),
+            jitter: Jitter::default(),
             highest: None,
             reordered: 0,
             duplicated: 0,
@@ -98,8 +125,9 @@ impl Tally {
             return;
         }
         sent.back = true;
-        self.round_trips
-            .push(now.saturating_duration_since(sent.at));
+        let took = now.saturating_duration_since(sent.at);
+        self.round_trips.push(took);
+        self.jitter.add(took);
         if self.highest.is_some_and(|highest| number < highest) {
             self.reordered += 1;
         } else {
@@ -145,6 +173,7 @@ impl Tally {
             round_trip_median_ms: percentile(50),
             round_trip_p95_ms: percentile(95),
             round_trip_max_ms: sorted.last().copied().map(milliseconds),
+            jitter_ms: (sorted.len() > 1).then(|| self.jitter.milliseconds()),
         }
     }
 
@@ -207,6 +236,8 @@ mod tests {
                 round_trip_median_ms: Some(10.0),
                 round_trip_p95_ms: Some(19.0),
                 round_trip_max_ms: Some(20.0),
+                // Each differs by 1 ms from the one before, and a sixteenth of the way is gone with each.
+                jitter_ms: Some(0.707),
                 ..Summary::default()
             }
         );

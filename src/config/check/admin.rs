@@ -8,11 +8,12 @@ use toml::Spanned;
 
 use super::super::document::{self, Given, List, Read};
 use super::super::error::Problem;
-use super::super::settings::{Admin, AdminToken, Family, Listener, Scope};
-use super::Problems;
+use super::super::settings::{Admin, AdminToken, Family, Listener, Scope, Tester};
 use super::auth::Sources;
+use super::limits::rate;
 use super::places::usable;
 use super::weak::SHORTEST_SECRET;
+use super::{MINUTE, Problems};
 
 /// The longest path of a unix socket on Linux: `sun_path` without the byte that ends it.
 const LONGEST_PATH: usize = 107;
@@ -125,6 +126,64 @@ pub(super) fn check(
         address: address.map(|(_, address)| address),
         tls: taken.tls(given.tls, problems),
         tokens,
+        tester: Tester::default(),
+    }
+}
+
+/// The tester, which `admin` and `credentials` leave room for: where operators are served, and applications.
+pub(super) fn tester(
+    given: document::Tester,
+    taken: Taken<'_>,
+    admin: Option<SocketAddr>,
+    credentials: Option<SocketAddr>,
+    has_secret: bool,
+    problems: &mut Problems,
+) -> Tester {
+    let default = Tester::default();
+    let others = [("[admin]", admin), ("[credentials]", credentials)];
+    let address = taken.address(given.address, &others, problems);
+    let public = given.public.as_ref().is_some_and(|given| *given.get_ref());
+    if let Some(given) = given.public.filter(|_| public) {
+        if address.is_none() && admin.is_none() {
+            problems.add(
+                Problem::new(
+                    given.span(),
+                    "`public`, and yet nobody but who may use the unix socket could open the page",
+                )
+                .help("give `address` here, where nothing but the tester is served: address = \"0.0.0.0:8444\""),
+            );
+        }
+        if !has_secret {
+            problems.add(
+                Problem::new(
+                    given.span(),
+                    "a test needs a credential, which is made with a shared secret, and there is none",
+                )
+                .help("give `secrets` under [auth]: secrets = [{ file = \"/etc/hairpin/secret\" }]"),
+            );
+        }
+    } else if let Some((span, _)) = &address {
+        problems.add(
+            Problem::new(
+                span.clone(),
+                "`address` without `public = true`: it is there for those who have no token",
+            )
+            .help("operators find the tester at /test of their own address"),
+        );
+    }
+    Tester {
+        public,
+        address: address.map(|(_, address)| address),
+        tls: taken.tls(given.tls, problems),
+        ttl: problems.duration("ttl", given.ttl, MINUTE..=60 * MINUTE, default.ttl),
+        per_source: given
+            .per_source
+            .map_or(default.per_source, Spanned::into_inner),
+        total: given.total.map_or(default.total, Spanned::into_inner),
+        allocations: given
+            .allocations
+            .map_or(default.allocations, Spanned::into_inner),
+        bandwidth: rate("bandwidth", given.bandwidth, 0, problems),
     }
 }
 

@@ -13,6 +13,7 @@ use super::admin::{Taken, check_name, check_token};
 use super::auth::Sources;
 use super::limits::{limit, rate};
 use super::{DAY, MINUTE, Problems};
+use crate::policy::TESTERS;
 
 const TTL: Duration = DAY;
 const MAX_TTL: Duration = Duration::from_secs(2 * 24 * 3600);
@@ -96,6 +97,12 @@ fn keys(
         {
             let message = "the name of a key is no number: user names begin with one";
             problems.add(Problem::new(span.clone(), message));
+        }
+        if let Some((span, name)) = &name
+            && name == TESTERS
+        {
+            let message = format!("`{name}` is the tester's: its users relay to nobody");
+            problems.add(Problem::new(span.clone(), message).help("give the key another name"));
         }
         let token = check_token("key", token, &span, sources, problems);
         let range = MINUTE..=LONGEST_TTL;

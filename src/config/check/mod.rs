@@ -83,7 +83,8 @@ pub(super) fn settings(mut document: Document, base: &Path) -> (Settings, bool, 
         has_certificate,
     };
     let mut sources = auth::Sources::new(base).allow_weak(auth.allow_weak);
-    let admin = admin::check(
+    let tester = std::mem::take(&mut document.admin.tester);
+    let mut admin = admin::check(
         document.admin,
         base,
         taken,
@@ -99,10 +100,19 @@ pub(super) fn settings(mut document: Document, base: &Path) -> (Settings, bool, 
         &mut sources,
         &mut problems,
     );
+    admin.tester = admin::tester(
+        tester,
+        taken,
+        admin.address,
+        credentials.address,
+        has_secret,
+        &mut problems,
+    );
     let inline_tokens = sources.inline();
     let others = [
         ("[admin]", admin.address),
         ("[credentials]", credentials.address),
+        ("[admin.tester]", admin.tester.address),
     ];
     acme::beside(&acme, &tls, taken, &others, &mut problems);
     tls.acme = acme.map(|(_, acme)| acme);
