@@ -20,8 +20,9 @@ const ASKING: RetryPolicy = RetryPolicy::new()
     .backoff(1.5)
     .timeout(Duration::from_secs(240));
 
-/// What the authority calls its reason when it was asked too often.
+/// What the authority calls its reason when it was asked too often, and when it wants another nonce.
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
+const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 
 pub(super) async fn certificate(
     settings: &Acme,
@@ -166,6 +167,8 @@ pub(super) fn refused(error: Error) -> Failure {
         Error::Api(problem) => {
             let outcome = match (problem.r#type.as_deref(), problem.status) {
                 (Some(RATE_LIMITED), _) | (_, Some(429)) => Outcome::Limited,
+                // Again and again, in spite of new ones.
+                (Some(BAD_NONCE), _) => Outcome::Unreachable,
                 (_, Some(500..)) => Outcome::Unreachable,
                 _ => Outcome::Rejected,
             };
