@@ -174,8 +174,9 @@ impl Run {
             11 | 12 => {
                 let (from, to) = (self.target(choices)?, self.relayed(choices)?);
                 let payload = self.payload(choices)?;
-                // What listens for connections gets no datagrams.
-                if self.world.shared.relays.tcp_relay(to).is_none() {
+                // What listens for connections gets no datagrams, and no socket those of the other family.
+                let listens = self.world.shared.relays.tcp_relay(to).is_some();
+                if !listens && from.is_ipv4() == to.is_ipv4() {
                     self.world.peer_sends(from, to, &payload);
                 }
             }

@@ -3,7 +3,7 @@
 use crate::client::Reply;
 use crate::world::{Arrival, Live, World};
 use hairpin::engine::{
-    AllocationId, CHANNEL_LIFETIME, ClientPath, Counters, Event, FiveTuple, Opened,
+    AllocationId, CHANNEL_LIFETIME, ClientPath, Counters, Event, FiveTuple, Letter, Opened,
     PERMISSION_LIFETIME, RelayId, RelayedAddress, ToClient,
 };
 use hairpin::wire::{AttributeType, Class, Mac, Message, Method, channel_data};
@@ -157,7 +157,7 @@ impl World {
                     for live in self.pathless.values_mut().filter(|l| is_taken_along(l)) {
                         live.worker = ON_THE_WAY;
                     }
-                    self.letters.push_back((letter, sockets));
+                    self.letters.push_back((letter, worker, sockets));
                 }
                 Event::Moved(moved) => {
                     let mut live = self.take(&moved.from, moved.id);
@@ -166,10 +166,12 @@ impl World {
                     for (relay, relayed) in &mut live.relays {
                         *relay = self.relay_at(worker, *relayed);
                     }
-                    if self.engines[worker].has_allocation(&moved.to.tuple) {
+                    let page = self.engines[worker].sessions_from(0, usize::MAX);
+                    let mut there = page.sessions.iter().filter(|s| s.id == moved.id);
+                    if there.any(|session| !session.is_away) {
                         self.enter(moved.to.tuple, live);
                     } else {
-                        // That path closed meanwhile.
+                        // That path closed meanwhile, and may be another allocation's by now.
                         self.pathless.insert(live.id, live);
                     }
                 }
@@ -191,11 +193,16 @@ impl World {
         while !self.holds_letters && self.deliver_letter(0) {}
     }
 
-    /// Delivers the letter at a place of those on their way.
+    /// Delivers the letter at a place of those on their way, or the one before it: those of one worker to another stay
+    /// in order.
     pub fn deliver_letter(&mut self, place: usize) -> bool {
-        let Some((letter, sockets)) = self.letters.remove(place) else {
+        let way = |(letter, from, _): &(Letter, usize, _)| (*from, letter.to);
+        let Some(wanted) = self.letters.get(place).map(way) else {
             return false;
         };
+        let first = self.letters.iter().position(|letter| way(letter) == wanted);
+        let first = self.letters.remove(first.expect("it is there"));
+        let (letter, _, sockets) = first.expect("it is there");
         let worker = letter.to.0 as usize;
         let now = self.now();
         let arrived = self.engines[worker].from_letter(now, letter);
@@ -288,7 +295,11 @@ impl World {
         // A reserved port counts like the allocation it is held for.
         let in_use = self.shared.quotas.in_use() as usize;
         assert_eq!(in_use, self.all_live().count() + counts.reserved as usize);
-        let on_the_way: usize = self.letters.iter().map(|(_, sockets)| sockets.len()).sum();
+        let on_the_way: usize = self
+            .letters
+            .iter()
+            .map(|(_, _, sockets)| sockets.len())
+            .sum();
         let open = self.sockets.len() + on_the_way;
         assert_eq!(counts.used as usize, open);
         let relays = || self.all_live().flat_map(|live| &live.relays);

@@ -83,8 +83,8 @@ pub struct World {
     pub hung_up: Vec<ConnectionId>,
     /// What clients were told beside answers to what they had just sent.
     pub told: Vec<(FiveTuple, Reply)>,
-    /// Letters between workers that are on their way, with the sockets that go along.
-    pub letters: VecDeque<(Letter, Vec<SocketAddr>)>,
+    /// Letters between workers that are on their way, with whose they are and the sockets that go along.
+    pub letters: VecDeque<(Letter, usize, Vec<SocketAddr>)>,
     /// Whether they stay on their way until [`World::deliver_letter`].
     pub holds_letters: bool,
     /// What reached peers.
