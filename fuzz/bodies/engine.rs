@@ -72,6 +72,8 @@ struct Run {
     payloads: Vec<Vec<u8>>,
     /// Bytes that the fuzzer made up.
     made_up: Vec<Vec<u8>>,
+    /// How many allocations had ended before this step.
+    ended: usize,
 }
 
 fn setup(denies: bool) -> Setup {
@@ -148,6 +150,7 @@ impl Run {
             connections: Vec::new(),
             payloads: Vec::new(),
             made_up: Vec::new(),
+            ended: 0,
         }
     }
 

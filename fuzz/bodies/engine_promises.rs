@@ -103,6 +103,7 @@ impl Run {
         }
         self.world.hung_up.clear();
         self.world.auth_failures.clear();
+        self.ended = self.world.closed.len();
         let held = self.world.shared.connections.count();
         assert!(
             held <= 3 * self.world.live.len(),
@@ -128,10 +129,13 @@ impl Run {
         to.port() != 0 && !is_own && !is_denied && !registry::is_closed(to.ip())
     }
 
-    /// Whether a client may hear of an address: also of another client's relay.
+    /// Whether a client may hear of an address: also of another client's relay, which may have ended in this step.
     pub(super) fn may_be_heard(&self, from: SocketAddr) -> bool {
         let mut live = self.world.live.values().flat_map(|live| &live.relays);
+        let ended = self.world.closed.iter().skip(self.ended);
+        let mut ended = ended.flat_map(|closed| [closed.relayed.v4, closed.relayed.v6]);
         live.any(|(_, relayed)| relayed.advertised == from)
+            || ended.any(|relayed| relayed.is_some_and(|relayed| relayed.advertised == from))
             || self.may_be_reached(SocketAddr::new(from.ip(), from.port().max(1)))
     }
 
