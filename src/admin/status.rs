@@ -125,8 +125,7 @@ pub(super) async fn show(State(office): State<Arc<Office>>) -> Answer {
         ports: Ports::of(&office),
         certificates: settings
             .tls
-            .certificates
-            .iter()
+            .shown()
             .map(|certificate| Certificate {
                 file: certificate.file().display().to_string(),
                 names: certificate.names().to_vec(),

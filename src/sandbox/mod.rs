@@ -1,8 +1,8 @@
 //! What the process gives up once its sockets are open: root, capabilities, files and most system calls.
 //!
 //! Whoever gets hold of the process by a flaw in it should find nothing to do with it: it cannot start a program, read
-//! or write a file, become another user, or load code. All of that is given up for good, by the process for itself,
-//! and needs no rights to be given up.
+//! or write a file outside the few folders it named before ([`Reach`]), become another user, or load code. All of that is
+//! given up for good, by the process for itself, and needs no rights to be given up.
 //!
 //! It has to happen before the first thread is started: most of it holds for the calling thread and for those it
 //! starts. Nothing here opens a socket or writes a log. Main items: [`Account`], [`confine`], [`Confinement`].

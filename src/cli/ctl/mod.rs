@@ -108,7 +108,7 @@ enum Order {
     Drain,
     /// Take new sessions again
     Undrain,
-    /// Show the level of the log, or change it until the next start
+    /// Show the level of the log, or change it until the next reload
     Log {
         /// A level, or levels by module: info,hairpin::net=debug
         level: Option<String>,

@@ -8,7 +8,13 @@ hairpin.toml: what the chart knows by itself, and over it `config`.
 {
 {{- range $index, $key := keys . | sortAlpha -}}
 {{- if $index }}, {{ end -}}
-{{ $key | quote }} = {{ include "hairpin.toml.value" (index $ $key) }}
+{{- $value := index $ $key -}}
+{{- if and (has $key (list "not_before" "not_after")) (kindIs "string" $value) -}}
+{{- /* The only keys that are points in time, which TOML writes without quotes. */ -}}
+{{ $key | quote }} = {{ $value }}
+{{- else -}}
+{{ $key | quote }} = {{ include "hairpin.toml.value" $value }}
+{{- end -}}
 {{- end -}}
 }
 {{- else if kindIs "slice" . -}}
