@@ -126,12 +126,12 @@ fn groups_that_are_named_anew_keep_their_counts() {
     quotas.set_groups([("shop", 2)]);
     let _second = admit("b").unwrap();
     assert_eq!(admit("c").unwrap_err(), QuotaExceeded::Group);
-    // Gone, its leases live on; and back, it is what it was.
+    // Whose key was taken away still has credentials, and is not free for that.
     quotas.set_groups([]);
     assert_eq!(quotas.in_use_by("shop"), 2);
-    let _free = admit("d").unwrap();
+    assert_eq!(admit("d").unwrap_err(), QuotaExceeded::Group);
     quotas.set_groups([("shop", 3)]);
-    let _fourth = admit("e");
+    let _third = admit("e").unwrap();
     assert_eq!(admit("f").unwrap_err(), QuotaExceeded::Group);
     drop(lease);
     assert!(admit("g").is_ok());

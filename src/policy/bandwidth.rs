@@ -211,25 +211,17 @@ impl Bandwidth {
         self.server.limits.set(limits);
     }
 
-    /// Which groups there are from now on, and how many bytes a second those of each may have relayed together; 0 means no
-    /// limit. Allocations get meters as with [`Bandwidth::set_limits`].
+    /// How many bytes a second the users of a group may have relayed together, for each of these; 0 means no limit. Groups
+    /// that are not named any more are bounded as they were, since credentials of their users may still be about. Allocations get meters as with [`Bandwidth::set_limits`].
     pub fn set_groups<'g>(&self, groups: impl IntoIterator<Item = (&'g str, u64)>) {
         let mut known = self.server.groups();
-        let (mut has_limits, mut named) = (false, Vec::new());
         for (name, rate) in groups {
             let group = known.entry(Arc::from(name)).or_default();
             group.rate.store(rate, Ordering::Relaxed);
-            has_limits |= rate > 0;
-            named.push(name);
         }
-        known.retain(|name, group| {
-            let is_named = named.contains(&&**name);
-            if !is_named {
-                group.rate.store(0, Ordering::Relaxed);
-            }
-            // Those that meters count for stay, so that a name that comes back is the same group.
-            is_named || Arc::strong_count(group) > 1
-        });
+        let has_limits = known
+            .values()
+            .any(|group| group.rate.load(Ordering::Relaxed) > 0);
         self.server.has_groups.store(has_limits, Ordering::Relaxed);
     }
 

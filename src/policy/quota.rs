@@ -73,7 +73,7 @@ struct Book {
     // while a count of it is above zero.
     users: HashMap<Arc<str>, OfUser, RandomState>,
     sources: HashMap<IpAddr, u32, RandomState>,
-    /// Those that were named, and former ones that still have allocations.
+    /// Those that were ever named.
     groups: HashMap<Arc<str>, OfGroup, RandomState>,
 }
 
@@ -179,20 +179,14 @@ impl Quotas {
         })
     }
 
-    /// Which groups there are from now on, and how many allocations the users of each may hold together; 0 means no bound.
-    /// Live leases stay in the groups they were admitted in.
+    /// How many allocations the users of a group may hold together, for each of these; 0 means no bound. Live leases stay in
+    /// the groups they were admitted in. Groups that are not named any more are bounded as they were, since credentials of
+    /// their users may still be about.
     pub fn set_groups<'g>(&self, groups: impl IntoIterator<Item = (&'g str, u32)>) {
         let mut book = lock(&self.book);
-        for of_group in book.groups.values_mut() {
-            of_group.limit = 0;
-        }
-        let mut named = Vec::new();
         for (name, limit) in groups {
             book.groups.entry(Arc::from(name)).or_default().limit = limit;
-            named.push(name);
         }
-        book.groups
-            .retain(|name, of_group| of_group.live > 0 || named.contains(&&**name));
     }
 
     /// Leases alive of the users of a group.

@@ -105,6 +105,10 @@ fn users_of_one_key_share_its_bandwidth_and_others_are_not_held_back() {
     let passed = send(&mut world, &all);
     assert!(about(passed[0] + passed[1], 1_050_000), "{passed:?}");
     assert_eq!(passed[2..], [2_000_000; 2]);
+    // Whose key was taken away still has credentials, and is not free for that.
+    world.shared.bandwidth.set_groups([]);
+    let passed = send(&mut world, &all);
+    assert!(about(passed[0] + passed[1], 1_050_000), "{passed:?}");
     // Without the limit all passes, and with another one that holds at once.
     world.shared.bandwidth.set_groups([("shop", 0)]);
     assert_eq!(send(&mut world, &all), [2_000_000; 4]);
