@@ -234,18 +234,28 @@ pub(super) async fn revoke(
         .split_once(':')
         .is_some_and(|(name, _)| name == key.name);
     // An expiry that this key could have given; so these names are forgotten when they are over.
-    let latest = unix_now().saturating_add(key.max_ttl.as_secs());
-    let is_credible = username
+    let now = unix_now();
+    let latest = now.saturating_add(key.max_ttl.as_secs());
+    let expiry = username
         .split_once(':')
         .and_then(|(expiry, _)| expiry.parse::<u64>().ok())
-        .is_some_and(|expiry| expiry <= latest);
-    if !is_theirs || !is_credible {
+        .filter(|expiry| *expiry <= latest);
+    let Some(expiry) = expiry.filter(|_| is_theirs) else {
         return Refusal::missing("this key has made no such user name").into_response();
+    };
+    // No session goes on so long behind the end of its credential, so there is nobody to be kept out.
+    let longest = settings.allocation.max_lifetime.as_secs();
+    if expiry.saturating_add(longest) < now {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    if let Err(wait) = office.minting.take_revocation(key, Instant::now()) {
+        let why = "this key has had as many users revoked as it may for now";
+        return Refusal::too_soon(wait, why).into_response();
     }
     // It may hang up: what was begun is brought to its end.
     let work = {
-        let (office, username) = (office.clone(), username.clone());
-        tokio::spawn(async move { revoke_user(&office, &username).await })
+        let (office, username, key) = (office.clone(), username.clone(), key.name.clone());
+        tokio::spawn(async move { revoke_user(&office, &username, Some(&key)).await })
     };
     let done = work.await;
     let failed = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed");

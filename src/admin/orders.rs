@@ -98,13 +98,17 @@ struct Revoke {
 /// POST /v1/revocations
 pub(super) async fn revoke(State(office): State<Arc<Office>>, body: Bytes) -> Answer {
     let Revoke { user } = read(&body)?;
-    let ended = revoke_user(&office, &user).await?;
+    let ended = revoke_user(&office, &user, None).await?;
     let told = json!({ "user": user, "ended": ended });
     Ok(json(StatusCode::CREATED, &told))
 }
 
 /// Revokes a user; how many sessions that ended.
-pub(super) async fn revoke_user(office: &Office, user: &str) -> Result<usize, Refusal> {
+pub(super) async fn revoke_user(
+    office: &Office,
+    user: &str,
+    key: Option<&str>,
+) -> Result<usize, Refusal> {
     if user.is_empty() || user.len() > LONGEST_NAME {
         return Err(Refusal::bad(format!(
             "`user` is 1 to {LONGEST_NAME} bytes long"
@@ -115,7 +119,7 @@ pub(super) async fn revoke_user(office: &Office, user: &str) -> Result<usize, Re
         .iter()
         .filter(|session| is_user(&session.user, user));
     let ended = theirs.count();
-    office.service.revoke(user).await?;
+    office.service.revoke(user, key).await?;
     office.sampler.forget().await;
     Ok(ended)
 }

@@ -11,15 +11,23 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// More are not remembered: who revokes so many should change a secret instead.
+/// More are not remembered for operators, nor for each application: who revokes so many should change a secret instead.
 const MOST: usize = 10_000;
 
-/// The users, with the time, in seconds since 1970, when they were revoked.
+/// The users.
 #[derive(Default)]
-pub(super) struct Revocations(Mutex<BTreeMap<String, u64>>);
+pub(super) struct Revocations(Mutex<BTreeMap<String, Revoked>>);
+
+/// When and by whom a user was revoked.
+struct Revoked {
+    /// In seconds since 1970.
+    since: u64,
+    /// The key of the application that did; none for operators.
+    key: Option<String>,
+}
 
 impl Revocations {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Revoked>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -40,15 +48,18 @@ impl Service {
     /// The users revoked here, with the time when they were, in seconds since 1970.
     #[must_use]
     pub fn revocations(&self) -> BTreeMap<String, u64> {
-        self.revoked.lock().clone()
+        let revoked = self.revoked.lock();
+        let all = revoked.iter();
+        all.map(|(user, revoked)| (user.clone(), revoked.since))
+            .collect()
     }
 
     /// Refuses a user from now on, by the whole name or, of ephemeral ones, by the user in it, and ends what sessions
-    /// there are.
+    /// there are. `key` is that of the application which wants it, if it is none of the operators'.
     ///
     /// # Errors
-    /// Where too many are revoked; then nothing changes.
-    pub async fn revoke(&self, user: &str) -> Result<(), CannotServe> {
+    /// Where too many are revoked by operators or that application; then nothing changes.
+    pub async fn revoke(&self, user: &str, key: Option<&str>) -> Result<(), CannotServe> {
         let _one = self.changes.lock().await;
         if self.revoked.lock().contains_key(user) {
             return Ok(());
@@ -58,18 +69,23 @@ impl Service {
             let mut revoked = self.revoked.lock();
             // A session outlives its credential until its next Refresh.
             let is_over = |end: u64| end.saturating_add(longest) < now();
-            revoked.retain(|user, since| {
+            revoked.retain(|user, Revoked { since, .. }| {
                 // A number that was past when it was revoked is a user's name and no expiry.
                 let end = expiry(user).filter(|end| end.saturating_add(longest) >= *since);
                 !end.is_some_and(is_over)
             });
-            if revoked.len() >= MOST {
+            let by_same = revoked.values().filter(|one| one.key.as_deref() == key);
+            if by_same.count() >= MOST {
                 return Err(CannotServe::new(format!(
                     "{MOST} users are revoked here, and more are not remembered: add them to `revoked` under [auth], \
                      or change the secret"
                 )));
             }
-            revoked.insert(user.to_owned(), now());
+            let one = Revoked {
+                since: now(),
+                key: key.map(str::to_owned),
+            };
+            revoked.insert(user.to_owned(), one);
         }
         self.enforce().await;
         Ok(())

@@ -42,10 +42,7 @@ fn an_application_gets_ice_servers_that_work() {
         .split_once(':')
         .unwrap();
     assert_eq!(user, "web:alice");
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    let left = expiry.parse::<u64>().unwrap() - now.as_secs();
+    let left = expiry.parse::<u64>().unwrap() - now();
     assert!((580..=600).contains(&left), "{left}");
     client(&running, &servers[1]).allocate();
     let path = "/v1/turn/keys/web/credentials/generate";
@@ -241,6 +238,36 @@ fn a_revoked_credential_ends_and_no_key_revokes_anothers() {
         Some(401)
     );
     assert_eq!(second.refresh(600).code, None);
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_secs()
+}
+
+#[test]
+fn applications_revoke_at_a_pace_and_what_is_over_is_not_remembered() {
+    let running = start();
+    let revoke = |expiry: u64, number: u32| {
+        let path = format!("/v1/turn/keys/web/credentials/{expiry}%3Aweb%3A{number}/revoke");
+        let ask = running.ask_at(running.credentials, "POST", &path, &[&bearer(KEY)], "");
+        ask.status
+    };
+    let remembered = || {
+        let list = running.get("/v1/revocations");
+        list["revocations"].as_array().unwrap().len()
+    };
+    assert_eq!(revoke(1_000_000_000, 0), 204);
+    assert_eq!(remembered(), 0);
+    let soon = now() + 600;
+    let refused = (0..400).find(|number| revoke(soon, *number) == 429);
+    let refused = refused.expect("so many are not revoked at once");
+    assert!(refused >= 100, "{refused}");
+    assert_eq!(remembered(), refused as usize);
+    // Operators are not held up by it.
+    let answer = running.ask("POST", "/v1/revocations", "{\"user\":\"mallory\"}");
+    assert!(answer.status < 300, "{}", answer.status);
 }
 
 #[test]
