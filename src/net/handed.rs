@@ -136,7 +136,9 @@ impl Handed {
         };
         let (name, setting) = (kind.name(), kind.setting());
         let or_http = match kind {
-            Kind::Tcp => ", or that as `address` under [metrics], [admin], [admin.tester] or [credentials]",
+            Kind::Tcp => {
+                ", or that as `address` under [metrics], [admin], [admin.tester] or [credentials]"
+            }
             Kind::Udp => "",
         };
         let mut reason = format!(

@@ -90,12 +90,14 @@ impl Account {
 
     /// The user and the group that files are to belong to which the process makes now and goes on to serve: its own from
     /// here on, but root's in place of [`NOBODY`]'s, which others are as well. `None` where the process is not root, and
-    /// what it makes is its own already.
+    /// what it makes is its own already, or is a root that may give nothing away, as in a container without CAP_CHOWN.
     #[must_use]
     pub fn owner(&self) -> Option<(u32, u32)> {
         let owner = |id: u32| if id == NOBODY_ID { 0 } else { id };
         let (user, group) = (self.user.as_raw(), self.group.as_raw());
-        geteuid().is_root().then(|| (owner(user), owner(group)))
+        let may_give = geteuid().is_root()
+            && caps::has_cap(None, CapSet::Effective, Capability::CAP_CHOWN).unwrap_or(false);
+        may_give.then(|| (owner(user), owner(group)))
     }
 
     fn become_it(&self) -> Result<(), Errno> {
