@@ -1,11 +1,13 @@
 {{- /* A question for health, asked by the node: on its own network, where the pod is there too. */ -}}
 {{- define "hairpin.httpGet" -}}
-{{- $address := include "hairpin.adminAddress" .root -}}
+{{- /* Without the brackets of an IPv6 address, and never the one that stands for all. */ -}}
+{{- $address := include "hairpin.adminAddress" .root | trimAll "[]" -}}
+{{- $address = get (dict "0.0.0.0" "127.0.0.1" "::" "::1") $address | default $address -}}
 httpGet:
   path: {{ .path }}
   port: admin
   {{- if eq .root.Values.mode "hostNetwork" }}
-  host: {{ ternary "127.0.0.1" $address (eq $address "0.0.0.0") | quote }}
+  host: {{ $address | quote }}
   {{- end }}
 {{- end -}}
 
