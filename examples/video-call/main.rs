@@ -26,7 +26,7 @@ use ice_servers::Api;
 use rooms::{Limits, Rooms};
 use signalling::{Clerk, Patience};
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -103,7 +103,8 @@ fn run(options: &Options) -> io::Result<()> {
         let at = listener.local_addr()?;
         tell(at, options, trial.as_ref(), &api)?;
         let clerk = Clerk::new(Rooms::new(Limits::default()), api, Patience::default());
-        let door = server::Door::new(origins(at, &options.origin), clerk);
+        let origins = origins(at, &options.origin);
+        let door = server::Door::new(origins, clerk, server::Bounds::default());
         tokio::select! {
             () = server::serve(listener, door) => Ok(()),
             error = end_of(trial.as_mut()) => Err(error),
@@ -113,13 +114,37 @@ fn run(options: &Options) -> io::Result<()> {
     })
 }
 
-/// The names of this machine for itself, and what was given.
+/// The names of this machine for itself, the address that is listened on, and what was given.
 fn origins(at: SocketAddr, given: &[String]) -> Vec<String> {
     let port = at.port();
     let local = ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("http://{host}:{port}"));
-    // Browsers write an origin without a slash at its end, and without a port that is the usual one.
-    let given = given.iter().map(|url| url.trim_end_matches('/').to_owned());
-    local.into_iter().chain(given).collect()
+    let local = local.into_iter().chain([format!("http://{at}")]);
+    let all = local.chain(given.iter().cloned());
+    all.map(|url| as_browsers_write(&url)).collect()
+}
+
+/// An origin the way it stands in requests: without a slash at its end, in small letters, and without a port that is the
+/// usual one.
+fn as_browsers_write(url: &str) -> String {
+    let origin = url.trim_end_matches('/').to_ascii_lowercase();
+    let usual = if origin.starts_with("https://") {
+        ":443"
+    } else {
+        ":80"
+    };
+    origin.strip_suffix(usual).unwrap_or(&origin).to_owned()
+}
+
+/// Where the page can be opened: under the first of the names that were given, else on this machine.
+fn page(at: SocketAddr, given: &[String]) -> String {
+    let ip = at.ip();
+    let has_name = ip.is_unspecified() || ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+    let own = if has_name {
+        format!("http://localhost:{}", at.port())
+    } else {
+        format!("http://{at}")
+    };
+    as_browsers_write(given.first().unwrap_or(&own)) + "/"
 }
 
 fn tell(at: SocketAddr, options: &Options, trial: Option<&Trial>, api: &Api) -> io::Result<()> {
@@ -131,11 +156,10 @@ fn tell(at: SocketAddr, options: &Options, trial: Option<&Trial>, api: &Api) -> 
         }
     }
     writeln!(out, "\ncredentials come from {api}")?;
-    let local = format!("http://localhost:{}", at.port());
-    let url = options.origin.first().unwrap_or(&local);
+    let url = page(at, &options.origin);
     writeln!(
         out,
-        "\nOpen this, and the link of the room it leads to in another window:\n\n  {url}/\n"
+        "\nOpen this, and the link of the room it leads to in another window:\n\n  {url}\n"
     )?;
     out.flush()
 }

@@ -1,7 +1,7 @@
 //! The HTTP side: the page, its parts, and the door to the sockets.
 //!
 //! Everything is in the program, so that there is no file to find and no path to climb out of. The headers let the page
-//! load and run what comes from here and nothing else. Main items: [`serve`], [`Door`].
+//! load and run what comes from here and nothing else. Main items: [`serve`], [`Door`], [`Bounds`].
 
 use crate::messages::MAX_MESSAGE;
 use crate::signalling::{self, Clerk};
@@ -12,20 +12,40 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-
-/// Connections at one time that fetch files; more wait until one ends.
-const CONNECTIONS: usize = 500;
 
 /// Sockets at one time; more are refused. Some beyond what all seats of all rooms need.
 const SOCKETS: usize = 1500;
 
 /// For a request to be there as a whole.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many connections fetch files, and for how long. Sockets count no more: they are the business of [`crate::signalling`].
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// At one time; more wait until one ends.
+    pub connections: usize,
+    /// Of one network at one time; more are closed. A proxy in front is one network.
+    pub of_network: usize,
+    /// For each, from its beginning: whoever asks and does not read the answers would stay for ever.
+    pub life: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 500,
+            of_network: 250,
+            life: Duration::from_secs(60),
+        }
+    }
+}
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -76,15 +96,17 @@ pub struct Door {
     origins: Vec<String>,
     /// Behind the door.
     clerk: Clerk,
+    bounds: Bounds,
     sockets: Arc<Semaphore>,
 }
 
 impl Door {
     /// For pages of these origins.
-    pub fn new(origins: Vec<String>, clerk: Clerk) -> Self {
+    pub fn new(origins: Vec<String>, clerk: Clerk, bounds: Bounds) -> Self {
         Self {
             origins,
             clerk,
+            bounds,
             sockets: Arc::new(Semaphore::new(SOCKETS)),
         }
     }
@@ -101,24 +123,28 @@ pub async fn serve(listener: TcpListener, door: Door) {
         }
     };
     tokio::select! {
-        () = accept(listener, router(door.clone())) => {}
+        () = accept(listener, router(door.clone()), door.bounds) => {}
         () = sweeping => {}
     }
 }
 
-/// As `axum::serve`, but with a bound on connections and a time for requests.
-async fn accept(listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+/// As `axum::serve`, but with bounds on connections, and a time for requests.
+async fn accept(listener: TcpListener, router: Router, bounds: Bounds) {
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let networks = Arc::new(Networks::default());
     loop {
         let place = places.clone().acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted");
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }
+        };
+        let Some(share) = networks.take(from.ip(), bounds.of_network) else {
+            continue;
         };
         let service = TowerToHyperService::new(router.clone());
         tokio::spawn(async move {
@@ -128,9 +154,53 @@ async fn accept(listener: TcpListener, router: Router) {
                 .header_read_timeout(PATIENCE)
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
-            let _ = connection.await;
-            drop(place);
+            let _ = tokio::time::timeout(bounds.life, connection).await;
+            drop((place, share));
         });
+    }
+}
+
+/// How many connections each network has.
+#[derive(Debug, Default)]
+struct Networks(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of a network's connections, until it is dropped.
+struct Share {
+    networks: Arc<Networks>,
+    network: IpAddr,
+}
+
+impl Networks {
+    /// `None` where the network of this address has `most` already.
+    fn take(self: &Arc<Self>, from: IpAddr, most: usize) -> Option<Share> {
+        let network = network(from);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(network).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        let networks = self.clone();
+        Some(Share { networks, network })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let counts = self.networks.0.lock();
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(&self.network) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.network)),
+        }
+    }
+}
+
+/// What one subscriber has: an IPv4 address, or a /64 of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !(u128::MAX >> 64)).into(),
     }
 }
 

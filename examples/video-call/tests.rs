@@ -2,13 +2,13 @@
 
 use crate::ice_servers::Api;
 use crate::rooms::{Limits, Rooms, SEATS};
-use crate::server::{self, Door};
+use crate::server::{self, Bounds, Door};
 use crate::signalling::{Clerk, Patience};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -29,10 +29,14 @@ impl House {
     }
 
     async fn with(limits: Limits, patience: Patience, api: Api) -> Self {
+        Self::bounded(limits, patience, api, Bounds::default()).await
+    }
+
+    async fn bounded(limits: Limits, patience: Patience, api: Api, bounds: Bounds) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let clerk = Clerk::new(Rooms::new(limits), api, patience);
-        let door = Door::new(vec![ORIGIN.to_owned()], clerk);
+        let door = Door::new(vec![ORIGIN.to_owned()], clerk, bounds);
         tokio::spawn(server::serve(listener, door));
         Self { address }
     }
@@ -561,6 +565,93 @@ async fn fetch(address: &str, path: &str) -> (String, String) {
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_lowercase(), body.to_owned())
+}
+
+/// Asks from this address of loopback for far more than fits on the way, and reads nothing.
+async fn stall(address: &str, from: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let requests = "GET /call.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn whoever_reads_no_answers_has_to_make_room() {
+    let bounds = Bounds {
+        connections: 2,
+        of_network: 2,
+        life: Duration::from_millis(500),
+    };
+    let (limits, patience) = (Limits::default(), Patience::default());
+    let house = House::bounded(limits, patience, given().await, bounds).await;
+    let (mut ada, _) = house.member("room", "Ada").await;
+    let _stalled = (
+        stall(&house.address, "127.0.0.1").await,
+        stall(&house.address, "127.0.0.1").await,
+    );
+    let page = timeout(SOON, fetch(&house.address, "/"));
+    let (head, _) = page.await.expect("there is no place for others");
+    assert!(head.starts_with("http/1.1 200"));
+    // What began as a connection like theirs, and is a socket since, has no such end.
+    assert!(ada.hear_all().await.is_empty());
+}
+
+#[tokio::test]
+async fn no_network_has_all_connections() {
+    let bounds = Bounds {
+        connections: 3,
+        of_network: 2,
+        ..Bounds::default()
+    };
+    let (limits, patience) = (Limits::default(), Patience::default());
+    let house = House::bounded(limits, patience, given().await, bounds).await;
+    let mut stalled = Vec::new();
+    for _ in 0..2 {
+        stalled.push(stall(&house.address, "127.0.0.2").await);
+    }
+    let more = TcpSocket::new_v4().unwrap();
+    more.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut more = more.connect(house.address.parse().unwrap()).await.unwrap();
+    let end = timeout(SOON / 4, more.read_u8()).await;
+    assert!(end.expect("one more than its share is served").is_err());
+    let page = timeout(SOON, fetch(&house.address, "/"));
+    let (head, _) = page.await.expect("there is no place for others");
+    assert!(head.starts_with("http/1.1 200"));
+}
+
+#[test]
+fn origins_are_known_as_browsers_write_them_and_the_address_told_is_one_that_is_listened_on() {
+    let given = ["https://Call.example.org:443/".to_owned()];
+    for (listen, own, told) in [
+        ("127.0.0.1:80", "http://localhost", "http://localhost/"),
+        (
+            "0.0.0.0:8080",
+            "http://127.0.0.1:8080",
+            "http://localhost:8080/",
+        ),
+        ("[::1]:8080", "http://[::1]:8080", "http://localhost:8080/"),
+        (
+            "192.168.1.5:8080",
+            "http://192.168.1.5:8080",
+            "http://192.168.1.5:8080/",
+        ),
+        (
+            "192.168.1.5:80",
+            "http://192.168.1.5",
+            "http://192.168.1.5/",
+        ),
+    ] {
+        let at = listen.parse().unwrap();
+        let known = crate::origins(at, &given);
+        assert!(known.iter().any(|it| it == own), "{listen}: {known:?}");
+        let proxied = "https://call.example.org";
+        assert!(known.iter().any(|it| it == proxied), "{known:?}");
+        assert_eq!(crate::page(at, &[]), told);
+        assert_eq!(crate::page(at, &given), "https://call.example.org/");
+    }
 }
 
 #[tokio::test]
