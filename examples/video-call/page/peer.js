@@ -19,7 +19,8 @@
 
 const HICCUP = 4_000; // a path may be gone for a moment
 const RESTART = 15_000; // how long a new path may take before another try
-const TRIES = 6;
+const TRIES = 6; // in a row; then
+const LATER = 60_000; // between one and the next, for as long as the call lasts
 const LONGEST_CHAT = 2_000;
 
 export class Peer extends EventTarget {
@@ -134,9 +135,17 @@ export class Peer extends EventTarget {
     }
   }
 
-  /** Says it again where an answer is missing: the socket broke here, or there. */
+  /**
+   * Says it again where an answer is missing: the socket broke here, or there. And what kept the two from a path may have
+   * been the same that broke the socket: then it is time to look again.
+   */
   remind() {
-    if (this.#connection.signalingState === "have-local-offer") this.#sendDescription();
+    const isSearching = this.#tries > 0 && !this.#hasPath;
+    this.#tries = 0;
+    if (this.#connection.signalingState === "have-local-offer") {
+      this.#sendDescription();
+      if (isSearching) this.#restartAfter(RESTART);
+    } else if (isSearching) this.#restartAfter(0);
   }
 
   #send(message) {
@@ -243,10 +252,15 @@ export class Peer extends EventTarget {
     }
   }
 
+  get #hasPath() {
+    return ["connected", "completed"].includes(this.#connection.iceConnectionState);
+  }
+
   #restartAfter(pause) {
     clearTimeout(this.#timer);
-    if (this.#closed || this.#tries >= TRIES) return;
-    this.#timer = setTimeout(() => this.restart(), pause);
+    if (this.#closed) return;
+    // Where a path held all through a restart that was asked for, nothing tells so.
+    this.#timer = setTimeout(() => this.#hasPath || this.restart(), this.#tries < TRIES ? pause : LATER);
   }
 
   /** Looks for a path anew, with a fresh credential: the one from the beginning may have expired since. */

@@ -1,8 +1,11 @@
 """The video call of examples/video-call: its room server, and members in headless Chromiums and a Firefox (browser/video_call.mjs)."""
 
+import json
 import shutil
 import socket
+import subprocess
 import time
+from pathlib import Path
 
 from rig import internet, process
 from rig.dialogue import Dialogue
@@ -12,6 +15,7 @@ from rig.suite import Case
 
 from .browsers import BROWSER
 
+PAGE = Path(__file__).resolve().parents[3] / "examples" / "video-call" / "page"
 PAGE_PORT = 8080
 # A way to the same server that can be cut.
 FORWARDER_PORT = 8081
@@ -268,7 +272,30 @@ def screenshot(server):
     return f"{size // 1000} kB, no complaint on any console"
 
 
+def never_gives_up(server):
+    """Where there is no path for long, the page goes on looking for one, and does so at once when the server is back."""
+    node = process.require("node", "nodejs")
+    # By its name a module, which it is in the page by how it is loaded.
+    module = server.workdir / "peer.mjs"
+    shutil.copy(PAGE / "peer.js", module)
+    command = [node, "--no-warnings", BROWSER / "no_path.mjs", module]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if ran.returncode:
+        raise Failure("the page's peer.js failed", ran.stderr)
+    looked = json.loads(ran.stdout)
+    if max(looked["without"]) < 540 or len(looked["without"]) > 16:
+        raise Failure(f"in ten minutes without a path it looked at {looked['without']}")
+    if not looked["reminded"] or looked["reminded"][0] > 1:
+        raise Failure(f"with the server back it looked at {looked['reminded']}")
+    if len(looked["held"]) != 1:
+        raise Failure(f"with a path that held it looked at {looked['held']}")
+    if looked["closed"]:
+        raise Failure("it looks on after its end")
+    return f"looked {len(looked['without'])} times in ten minutes, and {looked['reminded'][0]} s after the server was back"
+
+
 CASES = [
+    Case("call/never-gives-up", never_gives_up),
     Case("call/mesh-of-three", mesh_of_three),
     Case("call/chat", chat),
     Case("call/camera-and-microphone", switches),
