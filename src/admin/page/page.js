@@ -5,6 +5,7 @@ import { Chart, html, path, svg } from "/charts.js";
 const EVERY = 2000;
 const HOLD = 10_000;
 const TOKEN = "hairpin-token";
+const WHY = "hairpin-signed-out";
 const byId = (id) => document.getElementById(id);
 
 // --- asking
@@ -22,10 +23,26 @@ async function ask(method, where, body) {
   const token = sessionStorage.getItem(TOKEN);
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers["Content-Type"] = "application/json";
-  const answer = await fetch(where, { method, headers, body: body && JSON.stringify(body), cache: "no-store", credentials: "omit" });
-  const told = await answer.json().catch(() => ({}));
+  const request = { method, headers, body: body && JSON.stringify(body), cache: "no-store", credentials: "omit" };
+  let answer, text;
+  try {
+    answer = await fetch(where, request);
+    text = await answer.text();
+  } catch {
+    // Here alone: anywhere else an error is one of this page, and is told as it is.
+    throw new Error("The server does not answer.");
+  }
+  const told = parsed(text);
   if (answer.ok) return told;
   throw new Refused(answer.status, told.error ?? `the server answers ${answer.status}`);
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
 }
 
 // What went wrong with an order stays for a while; with a look, until the next one goes well.
@@ -35,8 +52,7 @@ function trouble(error, hold = 0) {
   if (!error && performance.now() < held) return;
   held = performance.now() + hold;
   line.hidden = !error;
-  if (!error) return;
-  line.textContent = error instanceof TypeError ? "The server does not answer." : error.message;
+  if (error) line.textContent = error.message;
 }
 
 // --- numbers in words
@@ -532,7 +548,7 @@ byId("ice-copy").addEventListener("click", async () => {
 
 const VIEWS = { now: showNow, sessions: showSessions, setup: showSetup };
 let isSignedOut = false;
-const view = () => (location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "now");
+const view = () => (Object.hasOwn(VIEWS, location.hash.slice(1)) ? location.hash.slice(1) : "now");
 
 function show() {
   for (const name of Object.keys(VIEWS)) byId(name).hidden = isSignedOut || name !== view();
@@ -544,30 +560,28 @@ function show() {
   }
 }
 
-function signedOut(why) {
-  sessionStorage.removeItem(TOKEN);
+function signedOut() {
   isSignedOut = true;
-  history.samples = [];
-  sessions = [];
-  shown = null;
-  byId("session").hidden = true;
-  if (confirm.open) confirm.close();
-  for (const id of ["ice", "settings", "state", "findings", "findings-told"]) byId(id).textContent = "";
-  byId("findings-fine").querySelector("ul").textContent = "";
-  byId("findings-fine").hidden = true;
-  findings = null;
-  byId("ice").hidden = byId("ice-copy").hidden = true;
-  arrange();
-  byId("sign-in-trouble").textContent = why;
-  trouble(null);
   show();
-  byId("token").focus();
+  if (sessionStorage.getItem(TOKEN)) leave("This token is not known to the server.");
+  else {
+    byId("sign-in-trouble").textContent = sessionStorage.getItem(WHY) ?? "";
+    sessionStorage.removeItem(WHY);
+    trouble(null);
+    byId("token").focus();
+  }
+}
+
+// Loads the page anew, so that nothing of what was shown is left in it.
+function leave(why) {
+  sessionStorage.removeItem(TOKEN);
+  if (why) sessionStorage.setItem(WHY, why);
+  location.reload();
 }
 
 function failed(error, hold) {
-  if (error.status === 401) {
-    if (!isSignedOut) signedOut(sessionStorage.getItem(TOKEN) ? "This token is not known to the server." : "");
-  } else trouble(error, hold);
+  if (error.status !== 401) trouble(error, hold);
+  else if (!isSignedOut) signedOut();
 }
 
 let asking = false;
@@ -590,7 +604,7 @@ byId("sign-in-form").addEventListener("submit", async (event) => {
     await ask("GET", "/v1/status");
   } catch (error) {
     sessionStorage.removeItem(TOKEN);
-    byId("sign-in-trouble").textContent = error.status === 401 ? "This token is not known to the server." : "The server could not be asked.";
+    byId("sign-in-trouble").textContent = error.status === 401 ? "This token is not known to the server." : error.message;
     return;
   }
   byId("token").value = "";
@@ -599,11 +613,7 @@ byId("sign-in-form").addEventListener("submit", async (event) => {
   byId("main").focus();
   look();
 });
-byId("sign-out").addEventListener("click", () => {
-  sessionStorage.removeItem(TOKEN);
-  // So that nothing of what was shown is left in the page either.
-  location.reload();
-});
+byId("sign-out").addEventListener("click", () => leave());
 
 addEventListener("hashchange", () => {
   findings = null;

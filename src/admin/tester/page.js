@@ -15,12 +15,21 @@ function html(name, attributes, ...children) {
   return element;
 }
 
+async function ask(where, request) {
+  try {
+    return await fetch(where, request);
+  } catch {
+    // Here alone: anywhere else an error is one of this page, and is told as it is.
+    throw new Error("The server does not answer.");
+  }
+}
+
 async function begin() {
   // Pages of others cannot send this header.
   const headers = { "X-Hairpin": "1" };
   const token = sessionStorage.getItem(TOKEN);
   if (token) headers.Authorization = `Bearer ${token}`;
-  const answer = await fetch("/v1/test", { method: "POST", headers, cache: "no-store", credentials: "omit" });
+  const answer = await ask("/v1/test", { method: "POST", headers, cache: "no-store", credentials: "omit" });
   const told = await answer.json().catch(() => ({}));
   if (answer.ok) return told;
   throw Object.assign(new Error(told.error ?? `the server answers ${answer.status}`), { status: answer.status });
@@ -83,7 +92,7 @@ async function run() {
   byId("outcome").hidden = true;
   byId("start").disabled = true;
   try {
-    const words = await (await fetch("/test/words.json")).json();
+    const words = await (await ask("/test/words.json")).json();
     const found = await test(words, await begin());
     show(words, found);
     byId("start").textContent = "Test again";
@@ -94,7 +103,7 @@ async function run() {
     byId("sign-in").hidden = !isUnknown;
     if (isUnknown) byId("token").focus();
     byId("trouble").hidden = false;
-    byId("trouble").textContent = error instanceof TypeError ? "The server does not answer." : error.message;
+    byId("trouble").textContent = error.message;
   } finally {
     byId("start").disabled = false;
   }

@@ -40,8 +40,8 @@ async function watch(opened, url) {
   page = opened;
   page.setDefaultTimeout(PATIENCE);
   page.on("console", (message) => {
-    // A token that is missing, wrong or for less is refused, which Chromium tells as an error.
-    const isWanted = /status of 40[13]/.test(message.text());
+    // A token that is missing, wrong or for less is refused, which Chromium tells as an error; so it does where nobody answers.
+    const isWanted = /status of 40[13]|net::ERR_FAILED/.test(message.text());
     if (["error", "warn", "warning"].includes(message.type()) && !isWanted) complaints.push(message.text());
     console.error(message.text());
   });
@@ -81,6 +81,13 @@ const actions = {
       const sessions = Array.from({ length: last - first }, (_, place) => made(first + place));
       return route.fulfill({ json: { sessions, total: count, next: last < count ? String(last) : null } });
     });
+  },
+
+  // Answers for the server from now on, whatever is asked: with a status, or as one that is not there; no more without either.
+  async answer({ status, gone = false }) {
+    await page.unroute("**/v1/**");
+    if (gone) await page.route("**/v1/**", (route) => route.abort());
+    else if (status) await page.route("**/v1/**", (route) => route.fulfill({ status, json: {} }));
   },
 
   fill: ({ at, text }) => page.locator(at).fill(text),

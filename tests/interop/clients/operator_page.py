@@ -274,6 +274,49 @@ def firefox(server):
     return f"the peer's rates are {rates}; {found} findings"
 
 
+def taken_away(server):
+    """A token that is known no more: the page says so, and nothing of what it showed is left in it."""
+    page = page_of(server)
+    load(server)
+    page.sign_in()
+    page.do("until", script="document.querySelectorAll('#charts .line').length >= 7")
+    page.do("click", at="nav [data-view=sessions]")
+    page.do("until", script="document.querySelectorAll('#rows tr[data-id]').length > 5")
+    page.do("click", at="#rows tr[data-id] td")
+    page.do("until", script="document.querySelectorAll('#facts dd').length > 5")
+    user = page.do("text", at="#rows tr[data-id] td")
+    page.do("answer", status=401)
+    page.do("until", script="document.getElementById('sign-in-trouble').textContent.includes('not known')")
+    left = page.do("evaluate", script=f"""[
+        document.body.textContent.includes({user!r}),
+        document.querySelectorAll(".split.open, #facts dd, #path *, #tiles *, #charts .line, #certificates *, #listeners *").length,
+        sessionStorage.length,
+        ["now", "sessions", "setup"].some((id) => !document.getElementById(id).hidden),
+    ]""")
+    if left != [False, 0, 0, False]:
+        raise Failure(f"left in the page (the user, elements, what is stored, a part shown): {left}")
+    page.do("answer")
+    page.prove()
+    page.do("until", script="document.querySelectorAll('#rows tr[data-id]').length > 5")
+    return "told so, nothing left, and signed in again"
+
+
+def goes_wrong(server):
+    """A server that does not answer is told apart from one whose answer the page makes nothing of; no name of JavaScript's is a part."""
+    page = page_of(server)
+    page.sign_in()
+    page.do("evaluate", script="void (location.hash = '#constructor')")
+    page.do("until", script="!document.getElementById('now').hidden && document.querySelectorAll('#tiles .card').length > 0")
+    page.do("answer", gone=True)
+    page.do("until", script="document.getElementById('trouble').textContent === 'The server does not answer.'")
+    page.do("answer", status=200)
+    page.do("until", script="!/does not answer/.test(document.getElementById('trouble').textContent)")
+    told = page.do("text", at="#trouble")
+    page.do("answer")
+    page.do("until", script="document.getElementById('trouble').hidden")
+    return f"an outage is called one; an answer without anything in it: {told!r}"
+
+
 def reader(server):
     """A token for looking shows all, and orders nothing: the page says so."""
     page = page_of(server)
@@ -347,6 +390,8 @@ CASES = [
     Case("page/ends-a-session", ends, hairpin_only=True),
     Case("page/20000-rows", many_rows, hairpin_only=True),
     Case("page/set-up", setup, hairpin_only=True),
+    Case("page/token-taken-away", taken_away, hairpin_only=True),
+    Case("page/goes-wrong", goes_wrong, hairpin_only=True),
     Case("page/for-looking-only", reader, hairpin_only=True),
     Case("page/screenshots", screenshots, hairpin_only=True),
     Case("page/firefox", firefox, hairpin_only=True),
