@@ -280,6 +280,38 @@ fn advice_of_the_configuration_is_among_the_findings_with_a_severity() {
     assert_eq!(of(&found, "relay.unusable").severity, Severity::Problem);
 }
 
+#[test]
+fn tokens_over_plain_http_are_told_of_where_others_can_listen() {
+    let room = Room::new(&[]);
+    let sections = |host: &str, tls: bool| {
+        let token =
+            |name: &str, token: &str| format!("{{ name = \"{name}\", token = \"{token}\" }}");
+        format!(
+            "{AUTH}[admin]\nsocket = \"\"\naddress = \"{host}:9642\"\ntls = {tls}\ntoken = [{}]\n\
+             [admin.tester]\npublic = true\naddress = \"{host}:8444\"\n\
+             [credentials]\naddress = \"{host}:9643\"\ntls = {tls}\nkey = [{}]\n\
+             [tls.acme]\ndomains = [\"turn.example.com\"]\nagree_to_terms = true\nstate = \"state\"\n",
+            token("ada", "b3BlcmF0aW5nLWlzLXdoYXQtdGhpcy1pcw"),
+            token("shop", "c2VsbGluZy1pcy13aGF0LXRoaXMtaXM"),
+        )
+    };
+    let open = room.examined(&sections("0.0.0.0", false));
+    for (id, section) in [
+        ("admin.plain", "[admin]"),
+        ("credentials.plain", "[credentials]"),
+    ] {
+        let told = of(&open, id);
+        assert_eq!(told.severity, Severity::Warning);
+        assert!(told.what.contains("0.0.0.0:964"), "{told:?}");
+        assert_eq!(told.lines, [section, "tls = true"]);
+    }
+    for (host, tls) in [("0.0.0.0", true), ("127.0.0.1", false), ("[::1]", false)] {
+        let found = room.examined(&sections(host, tls));
+        let plain = found.iter().find(|one| one.id.ends_with(".plain"));
+        assert_eq!(plain, None, "{host} {tls}");
+    }
+}
+
 /// A CA, and a certificate of it for this name: the CA's, the server's and its key, as PEM.
 fn certified(name: &str) -> (String, String, String) {
     let mut authority = CertificateParams::new(Vec::new()).expect("parameters");

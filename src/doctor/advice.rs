@@ -4,7 +4,7 @@
 //! network, is for the other modules here. Main items: [`findings`], [`advice`], [`Surroundings`].
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use super::Finding;
@@ -221,6 +221,37 @@ fn reach(settings: &Settings, surroundings: &Surroundings, found: &mut Vec<Findi
             format!("metrics on {address} can be read by everyone who reaches that address"),
         ));
     }
+    let (admin, credentials) = (&settings.admin, &settings.credentials);
+    let plain = |address: Option<SocketAddr>, has_tls: bool| {
+        address.filter(|address| !has_tls && !address.ip().is_loopback())
+    };
+    if let Some(address) = plain(admin.address, admin.tls) {
+        found.push(over_plain_http(
+            "admin.plain",
+            format!("operators' tokens go over plain HTTP on {address}"),
+            "whoever sees them on the way may do what their operators may",
+            "admin",
+        ));
+    }
+    if let Some(address) = plain(credentials.address, credentials.tls) {
+        found.push(over_plain_http(
+            "credentials.plain",
+            format!(
+                "applications' tokens and the credentials they get go over plain HTTP on {address}"
+            ),
+            "whoever sees them on the way can relay",
+            "credentials",
+        ));
+    }
+}
+
+fn over_plain_http(id: &'static str, what: String, why: &str, section: &str) -> Finding {
+    Finding::warning(id, what)
+        .why(why)
+        .mend(format!(
+            "`tls = true` under [{section}], or a loopback address behind a proxy that has TLS"
+        ))
+        .lines([format!("[{section}]"), "tls = true".to_owned()])
 }
 
 /// What is wrong with an address to relay from, if anything is.
