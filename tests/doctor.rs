@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use hairpin::doctor::{Finding, Machine, Questions, Severity, examine};
+use hairpin::net::addresses::RelayAddress;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -82,10 +83,20 @@ impl Room {
 
     /// What is found on a machine with these files, and this configuration.
     fn examined(&self, config: &str) -> Vec<Finding> {
+        self.examined_while_relaying(config, None)
+    }
+
+    /// The same where a server is running that relays from there.
+    fn examined_while_relaying(&self, config: &str, from: Option<&str>) -> Vec<Finding> {
         self.write("c.toml", config);
         let loaded = hairpin::config::load(&self.path("c.toml")).expect("a configuration");
+        let relay = |address: &str| RelayAddress {
+            address: address.parse().expect("an address"),
+            external: None,
+        };
         let questions = Questions {
             no_listeners: true,
+            relays: from.map(|address| vec![relay(address)]),
             ..Questions::default()
         };
         examine(&loaded, &Machine::of_files(self.0.path()), &questions)
@@ -278,6 +289,25 @@ fn advice_of_the_configuration_is_among_the_findings_with_a_severity() {
     );
     let found = room.examined("[[relay.address]]\naddress = \"203.0.113.77\"\n");
     assert_eq!(of(&found, "relay.unusable").severity, Severity::Problem);
+}
+
+#[test]
+fn a_server_that_relays_from_an_address_that_is_gone_is_told_so() {
+    let room = Room::new(&[]);
+    let config = format!("{AUTH}[[relay.address]]\naddress = \"127.0.0.1\"\n");
+    assert!(!has(&room.examined(&config), "relay.moved"));
+    let found = room.examined_while_relaying(&config, Some("127.0.0.1"));
+    assert!(!has(&found, "relay.moved"), "{found:#?}");
+    // An address for documentation, which no machine has.
+    let found = room.examined_while_relaying(&config, Some("203.0.113.77"));
+    let moved = of(&found, "relay.moved");
+    assert_eq!(moved.severity, Severity::Problem);
+    for part in ["203.0.113.77", "127.0.0.1"] {
+        assert!(moved.what.contains(part), "{moved:?}");
+    }
+    assert!(moved.mend.contains("start hairpin again"), "{moved:?}");
+    // What else is found is about where it is, and not where it would be.
+    assert!(!has(&found, "relay.loopback-address"), "{found:#?}");
 }
 
 #[test]

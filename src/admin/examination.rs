@@ -54,8 +54,11 @@ impl Examination {
             return Some(found.clone());
         }
         let (loaded, machine) = (office.service.loaded(), self.machine.clone());
-        let examined =
-            tokio::task::spawn_blocking(move || examine(&loaded, &machine, &Questions::default()));
+        let questions = Questions {
+            relays: Some(office.service.relays().to_vec()),
+            ..Questions::default()
+        };
+        let examined = tokio::task::spawn_blocking(move || examine(&loaded, &machine, &questions));
         let found = Arc::new(Found {
             told: Told {
                 report: Report::of(examined.await.ok()?),

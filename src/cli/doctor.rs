@@ -105,6 +105,7 @@ impl Asked {
             stun: self.stun.clone(),
             ca: self.ca.clone(),
             no_listeners: self.no_listeners,
+            relays: None,
         }
     }
 }

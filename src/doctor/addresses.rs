@@ -38,6 +38,51 @@ pub(super) fn examine(
     found
 }
 
+/// Whether a server would relay from elsewhere if it was started `now`: by DHCP an address can become another, and sockets
+/// stay where they are. Nothing, where it would not start at all.
+pub(super) fn moved(bound: &[RelayAddress], now: &[RelayAddress]) -> Option<Finding> {
+    let is_among = |relay: &RelayAddress, all: &[RelayAddress]| {
+        all.iter().any(|other| other.address == relay.address)
+    };
+    let has_all =
+        |some: &[RelayAddress], all: &[RelayAddress]| some.iter().all(|relay| is_among(relay, all));
+    if now.is_empty() || (has_all(bound, now) && has_all(now, bound)) {
+        return None;
+    }
+    let list = |relays: &[RelayAddress]| {
+        let addresses = relays.iter().map(|relay| relay.address.to_string());
+        addresses.collect::<Vec<_>>().join(" and ")
+    };
+    let what = format!(
+        "the server relays from {}, and would relay from {} if it started now",
+        list(bound),
+        list(now)
+    );
+    let own = addresses::own().ok();
+    let is_here = |relay: &RelayAddress| {
+        let own = own.as_ref();
+        is_among(relay, now) || own.is_none_or(|own| own.contains(&relay.address))
+    };
+    let lost: Vec<_> = bound
+        .iter()
+        .filter(|relay| !is_here(relay))
+        .copied()
+        .collect();
+    let finding = if lost.is_empty() {
+        Finding::warning("relay.moved", what)
+            .why("peers reach clients at the old address as long as that leads here")
+    } else {
+        Finding::problem("relay.moved", what).why(format!(
+            "this machine has no {} any more: what is relayed from there reaches nobody",
+            list(&lost)
+        ))
+    };
+    Some(
+        finding
+            .mend("start hairpin again; sockets stay where they are when settings are loaded anew"),
+    )
+}
+
 fn of_relay(
     relay: &RelayAddress,
     interfaces: &[(String, IpAddr)],

@@ -42,6 +42,8 @@ pub struct Questions {
     pub ca: Option<PathBuf>,
     /// Leaves the listeners alone.
     pub no_listeners: bool,
+    /// Where a running server relays from; by default where one would that started now.
+    pub relays: Option<Vec<RelayAddress>>,
 }
 
 /// What was found, for programs.
@@ -80,12 +82,21 @@ impl Report {
 pub fn examine(loaded: &Loaded, machine: &Machine, questions: &Questions) -> Vec<Finding> {
     let settings = &loaded.settings;
     let mut found = Vec::new();
-    let relays = relays(&settings.relay).unwrap_or_else(|error| {
-        found.push(
-            Finding::problem("relay.unusable", error.to_string()).why("hairpin does not start"),
-        );
+    let now = relays(&settings.relay).unwrap_or_else(|error| {
+        let why = match questions.relays {
+            Some(_) => "calls fail where the server relays from there, and it does not start again",
+            None => "hairpin does not start",
+        };
+        found.push(Finding::problem("relay.unusable", error.to_string()).why(why));
         Vec::new()
     });
+    let relays = match &questions.relays {
+        Some(bound) => {
+            found.extend(addresses::moved(bound, &now));
+            bound.clone()
+        }
+        None => now,
+    };
     let surroundings = Surroundings {
         receive_limit: kernel::limit(machine, "rmem_max"),
         send_limit: kernel::limit(machine, "wmem_max"),

@@ -24,6 +24,8 @@ fn a_sandboxed_server_finds_what_the_command_finds_and_says_what_it_cannot_see()
         "{told}"
     );
     assert!(of(&told, "listener.none").is_empty(), "{told}");
+    // It relays from where it would if it started now.
+    assert!(of(&told, "relay.moved").is_empty(), "{told}");
     // What the settings tell.
     let loopback = of(&told, "listener.loopback");
     assert_eq!(loopback[0]["severity"], "problem");
