@@ -769,6 +769,13 @@ fn the_folder_of_acme_is_looked_at_before_the_server_trips_over_it() {
         let nobodys = room.examined(&config("nobody"));
         let owner = of(&nobodys, "acme.state-owner");
         assert!(owner.mend.contains("a user of its own"), "{owner:?}");
+        // An empty one is given to another user at the start.
+        let empty = room.examined(&config("1"));
+        assert_eq!(of(&empty, "acme.state-empty").severity, Severity::Note);
+        assert!(!has(&empty, "acme.state-owner"), "{empty:#?}");
+        room.write("state/account.json", "{}");
+        let full = room.examined(&config("1"));
+        assert_eq!(of(&full, "acme.state-owner").severity, Severity::Problem);
     }
     assert!(
         !room

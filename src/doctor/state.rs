@@ -40,13 +40,28 @@ pub(super) fn examine(settings: &Settings) -> Option<Finding> {
             )
             .why("it could not keep its certificate, and does not start");
             if user == NOBODY {
-                finding
-                    .mend("give hairpin a user of its own, `user` under [server], and the folder to it: others are nobody too")
-                    .lines(make)
-            } else {
-                finding
-                    .mend("give the folder to that user")
-                    .lines([format!("chown {user} {name}")])
+                return Some(
+                    finding
+                        .mend("give hairpin a user of its own, `user` under [server], and the folder to it: others are nobody too")
+                        .lines(make),
+                );
+            }
+            let is_empty = fs::read_dir(state).map(|mut entries| entries.next().is_none());
+            match is_empty {
+                Ok(true) => Finding::note(
+                    "acme.state-empty",
+                    format!("{name} is empty and belongs to root, which gives it to {user:?} when it starts the server"),
+                )
+                .why("a server that is started as that user cannot keep its certificate there, and does not start")
+                .mend("where systemd starts it with User=, give the folder to that user")
+                .lines([format!("chown {user} {name}")]),
+                Ok(false) => finding
+                    .mend("give the folder to that user, with all that is in it")
+                    .lines([format!("chown -R {user} {name}")]),
+                Err(error) => Finding::note(
+                    "acme.state-not-checked",
+                    format!("{name} belongs to root, and whether anything is in it is not known: {error}"),
+                ),
             }
         }
         Ok(_) => Finding::ok("acme.state", format!("{name} is there for the certificate, and for nobody else")),
