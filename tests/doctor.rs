@@ -567,6 +567,75 @@ fn iptables_are_followed_as_well() {
 }
 
 #[test]
+fn what_is_dropped_before_the_rules_for_what_comes_in_is_not_said_to_be_let_in() {
+    let chain = |family: &str, name: &str, kind: &str, policy: &str| {
+        format!(
+            r#", {{"chain": {{"family": "{family}", "table": "early", "name": "{name}", "type": "{kind}", "hook": "{name}", "prio": -300, "policy": "{policy}"}}}}"#
+        )
+    };
+    let in_chain = |family: &str, name: &str, expressions: &str| {
+        format!(
+            r#", {{"rule": {{"family": "{family}", "table": "early", "chain": "{name}", "expr": [{expressions}]}}}}"#
+        )
+    };
+    let drop = |port: &str| format!("{}, {{\"drop\": null}}", dport("udp", port));
+    for (family, name) in [
+        ("inet", "prerouting"),
+        ("ip", "prerouting"),
+        ("inet", "ingress"),
+        ("netdev", "ingress"),
+    ] {
+        let base = chain(family, name, "filter", "accept");
+        nft_says("accept", std::slice::from_ref(&base), "firewall.none");
+        let rule = in_chain(family, name, &drop("3478"));
+        let told = nft_says("accept", &[base.clone(), rule.clone()], "firewall.unclear");
+        let what = told["what"].as_str().expect("text");
+        assert!(what.contains(&format!("{family} early {name}")), "{what}");
+        // What is dropped afterwards anyway, is.
+        nft_says("drop", &[base.clone(), rule], "firewall.closed");
+        let rule = in_chain(family, name, &drop("9"));
+        nft_says("accept", &[base, rule], "firewall.open");
+    }
+    let base = chain("ip", "prerouting", "filter", "drop");
+    nft_says("accept", &[base], "firewall.unclear");
+    // Spoofed sources and broken flows are no clients; whose addresses are translated cannot be said.
+    let spoofed = r#"{"match": {"op": "==", "left": {"fib": {"result": "oif", "flags": ["saddr", "mark", "iif"]}}, "right": false}}, {"drop": null}"#;
+    let broken = r#"{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "invalid"}}, {"drop": null}"#;
+    let rules: String = [spoofed, broken]
+        .map(|rule| in_chain("inet", "prerouting", rule))
+        .concat();
+    let base = chain("inet", "prerouting", "filter", "accept");
+    nft_says("accept", &[base, rules], "firewall.open");
+
+    for (table, chain) in [
+        ("raw", "PREROUTING"),
+        ("mangle", "PREROUTING"),
+        ("mangle", "INPUT"),
+    ] {
+        let save = |port: u16| {
+            let text = format!(
+                "*{table}\n:{chain} ACCEPT [0:0]\n:services - [0:0]\n-A {chain} -j services\n\
+                 -A services -p udp -m udp --dport {port} -j DROP\nCOMMIT\n\
+                 *filter\n:INPUT ACCEPT [0:0]\n:services - [0:0]\n-A INPUT -j services\nCOMMIT\n"
+            );
+            let found = firewall(None, Some(&text));
+            assert_eq!(found.len(), 1, "{found:#?}");
+            found[0].clone()
+        };
+        let told = save(3478);
+        assert_eq!(told["id"], "firewall.unclear", "{told}");
+        assert!(
+            told["what"]
+                .as_str()
+                .expect("text")
+                .contains(&format!("iptables -t {table} {chain}")),
+            "{told}"
+        );
+        assert_eq!(save(9)["id"], "firewall.open");
+    }
+}
+
+#[test]
 fn a_firewall_that_cannot_be_read_is_not_said_to_be_open() {
     let found = firewall(None, None);
     assert_eq!(found[0]["id"], "firewall.unknown");

@@ -3,29 +3,33 @@
 use super::rules::{Base, Protocol, Rule, Ruleset, Test, Verdict, source};
 use crate::config::Family;
 
-/// Adds the filter table's chains to the rules.
+/// Adds the chains that packets to this machine pass to the rules.
 pub(super) fn read(text: &str, family: Family, into: &mut Ruleset) {
     let program = match family {
         Family::V4 => "iptables",
         Family::V6 => "ip6tables",
     };
-    let named = |chain: &str| format!("{program} {chain}");
-    let mut is_filter = false;
+    let mut table = "";
     for line in text.lines() {
-        if let Some(table) = line.strip_prefix('*') {
-            is_filter = table == "filter";
-        } else if !is_filter {
+        let named = |chain: &str| match table {
+            "filter" => format!("{program} {chain}"),
+            table => format!("{program} -t {table} {chain}"),
+        };
+        if let Some(name) = line.strip_prefix('*') {
+            table = name;
+        } else if !["raw", "mangle", "filter"].contains(&table) {
         } else if let Some(chain) = line.strip_prefix(':') {
             let mut words = chain.split_whitespace();
             let (name, policy) = (words.next().unwrap_or(""), words.next().unwrap_or("-"));
             into.chains.entry(named(name)).or_default();
-            if name == "INPUT" {
+            if ["PREROUTING", "INPUT"].contains(&name) {
                 into.bases.push(Base {
                     chain: named(name),
                     name: named(name),
                     nft: None,
                     family: Some(family),
                     drops: policy == "DROP",
+                    is_early: table != "filter",
                     is_foreign: false,
                 });
             }

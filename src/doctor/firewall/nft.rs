@@ -32,8 +32,8 @@ pub(super) fn read(text: &str) -> Result<Ruleset, String> {
         if chain.is_object() {
             let name = place(chain, &chain["name"]);
             rules.chains.entry(name.clone()).or_default();
-            if chain["hook"] == "input" && IP.iter().any(|family| chain["family"] == *family) {
-                rules.bases.push(base(chain, name));
+            if let Some(is_early) = hook(chain) {
+                rules.bases.push(base(chain, name, is_early));
             }
         }
     }
@@ -68,7 +68,19 @@ fn place(object: &Value, name: &Value) -> String {
     format!("{family} {table} {name}").trim_end().to_owned()
 }
 
-fn base(chain: &Value, name: String) -> Base {
+/// Whether packets to this machine pass a chain before those that say what is let in; `None` where they do not pass it, or it
+/// only translates addresses.
+fn hook(chain: &Value) -> Option<bool> {
+    let is_ip = IP.iter().any(|family| chain["family"] == *family);
+    match chain["hook"].as_str()? {
+        "input" if is_ip => Some(false),
+        "prerouting" if is_ip && chain["type"] != "nat" => Some(true),
+        "ingress" if is_ip || chain["family"] == "netdev" => Some(true),
+        _ => None,
+    }
+}
+
+fn base(chain: &Value, name: String, is_early: bool) -> Base {
     let family = match chain["family"].as_str() {
         Some("ip") => Some(Family::V4),
         Some("ip6") => Some(Family::V6),
@@ -80,6 +92,7 @@ fn base(chain: &Value, name: String) -> Base {
         chain: name,
         family,
         drops: chain["policy"] == "drop",
+        is_early,
         is_foreign: false,
     }
 }
@@ -191,6 +204,10 @@ fn read_match(content: &Value, table: &str, sets: &Sets) -> Option<Test> {
             "pkttype" => (!inverted).then_some(Test::Never),
             _ => unknown(&format!("`meta {key}`")),
         };
+    }
+    // Whether the answer would leave by another way: then calls would fail without any firewall.
+    if left["fib"]["result"] == "oif" && values.iter().all(|value| value == false) {
+        return (!inverted).then_some(Test::Never);
     }
     let payload = &left["payload"];
     let protocol = payload["protocol"].as_str().unwrap_or("");

@@ -97,6 +97,8 @@ pub(super) struct Base {
     pub nft: Option<String>,
     pub family: Option<Family>,
     pub drops: bool,
+    /// Whether it comes before the rules for what is let in, where rules of that kind would not mend what it drops.
+    pub is_early: bool,
     /// Whether iptables made it.
     pub is_foreign: bool,
 }
@@ -161,6 +163,9 @@ impl Ruleset {
                 None => None,
             };
             match (drops_at_end, walk.may_accept, walk.may_drop) {
+                (Some(why), None, _) if base.is_early => {
+                    fate = Fate::Unclear(format!("{why}, before the rules for what comes in"));
+                }
                 (Some(why), None, _) => {
                     return Fate::Dropped(By {
                         why,
