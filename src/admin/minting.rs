@@ -35,11 +35,11 @@ impl Minting {
     pub fn take(&self, key: &CredentialKey, now: Instant) -> Result<(), Duration> {
         let mut keys = self.keys();
         let of_key = keys.entry(key.name.clone()).or_default();
-        if let Some(rate) = key.credentials_per_second {
-            if let Err(wait) = pay(&mut of_key.paid, rate, key.credentials_burst, now) {
-                of_key.refused += 1;
-                return Err(wait);
-            }
+        if let Some(rate) = key.credentials_per_second
+            && let Err(wait) = pay(&mut of_key.paid, rate, key.credentials_burst, now)
+        {
+            of_key.refused += 1;
+            return Err(wait);
         }
         of_key.made += 1;
         Ok(())
