@@ -424,8 +424,9 @@ impl Engine {
             |_| {},
         );
         let bandwidth = &self.shared.bandwidth;
-        if allocation.meter.is_some() == bandwidth.is_unlimited() {
-            allocation.meter = bandwidth.meter(allocation.lease.user(), allocation.lease.group());
+        let group = allocation.lease.group();
+        if allocation.meter.is_some() == bandwidth.is_unlimited_for(group) {
+            allocation.meter = bandwidth.meter(allocation.lease.user(), group);
         }
         let holder = &allocation.holder;
         let part = holder.user_part.as_deref();

@@ -270,7 +270,7 @@ impl Engine {
     fn meter_again(&mut self) {
         let (bandwidth, events) = (&self.shared.bandwidth, &mut self.events);
         for (_, allocation) in &mut self.allocations {
-            if allocation.meter.is_some() == bandwidth.is_unlimited() {
+            if allocation.meter.is_some() == bandwidth.is_unlimited_for(allocation.lease.group()) {
                 allocation.unroute(|change| events.push_back(change.into()));
                 allocation.meter =
                     bandwidth.meter(allocation.lease.user(), allocation.lease.group());

@@ -169,10 +169,10 @@ impl Bandwidth {
         }
     }
 
-    /// A meter for an allocation of `user`, who may be of a group; `None` where nothing is limited.
+    /// A meter for an allocation of `user`, who may be of a group; `None` where nothing is limited for them.
     #[must_use]
     pub fn meter(&self, user: &str, group: Option<&str>) -> Option<Arc<Meter>> {
-        if self.is_unlimited() {
+        if self.is_unlimited_for(group) {
             return None;
         }
         let group = group.and_then(|group| self.server.groups().get(group).cloned());
@@ -199,11 +199,24 @@ impl Bandwidth {
     #[must_use]
     #[inline]
     pub fn is_unlimited(&self) -> bool {
+        self.is_unlimited_without_groups() && !self.server.has_groups.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are none for users of a group, or of no group, so that those have no meters: a limit of some group
+    /// costs the others nothing.
+    #[must_use]
+    pub fn is_unlimited_for(&self, group: Option<&str>) -> bool {
+        let is_limited = |group: &str| {
+            let groups = self.server.groups();
+            let rate = groups.get(group).map(|group| &group.rate);
+            rate.is_some_and(|rate| rate.load(Ordering::Relaxed) > 0)
+        };
+        self.is_unlimited() || self.is_unlimited_without_groups() && !group.is_some_and(is_limited)
+    }
+
+    fn is_unlimited_without_groups(&self) -> bool {
         let limits = self.server.limits.get();
-        limits.per_allocation == 0
-            && limits.per_user == 0
-            && limits.total == 0
-            && !self.server.has_groups.load(Ordering::Relaxed)
+        limits.per_allocation == 0 && limits.per_user == 0 && limits.total == 0
     }
 
     /// Replaces the limits. Allocations get meters, or lose them, only when whoever has them asks again.
