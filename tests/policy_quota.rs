@@ -118,6 +118,43 @@ fn users_of_a_group_share_its_quota_and_a_group_that_was_not_named_is_none() {
 }
 
 #[test]
+fn one_network_holds_a_third_of_what_tests_may_hold_together() {
+    let quotas = Quotas::new(Limits::default());
+    quotas.set_groups([("tester", 100)]);
+    let admit = |user: u32, source: &str| {
+        let user = format!("tester:{user}");
+        quotas.admit_in(Some("tester"), &user, ip(source))
+    };
+    // Whatever addresses of a network they come from, and however many tests were begun there.
+    let of_network = |at: u32| format!("2a00:1:2:3{:02x}::{at}", at % 256);
+    let mut one: Vec<Lease> = (0..33)
+        .map(|at| admit(at, &of_network(at)).unwrap())
+        .collect();
+    let refusal = admit(99, "2a00:1:2:3ff::1").unwrap_err();
+    assert_eq!(refusal, QuotaExceeded::Source);
+    let _other_network = admit(99, "2a00:1:2:400::1").unwrap();
+    let _v4: Vec<Lease> = (0..33).map(|at| admit(at, "8.8.8.8").unwrap()).collect();
+    assert!(admit(99, "::ffff:8.8.8.8").is_err());
+    // A session that moves counts where it is.
+    let mut moves = admit(98, "8.8.8.9").unwrap();
+    assert_eq!(moves.move_to(ip("8.8.8.8")), Err(QuotaExceeded::Source));
+    one.pop();
+    moves.move_to(ip("2a00:1:2:3ff::1")).unwrap();
+    moves.move_to(ip("2a00:1:2:3fe::1")).unwrap();
+    assert!(admit(99, "2a00:1:2:3ff::1").is_err());
+    drop(moves);
+    let _room_again = admit(99, "2a00:1:2:3ff::1").unwrap();
+    // Nobody else is counted so.
+    let all: Vec<Lease> = (0..99)
+        .map(|_| quotas.admit("alice", ip("8.8.8.8")).unwrap())
+        .collect();
+    assert_eq!(all.len(), 99);
+    // Without a bound for all there is none for a network.
+    quotas.set_groups([("tester", 0)]);
+    let _free = admit(97, "8.8.8.8").unwrap();
+}
+
+#[test]
 fn groups_that_are_named_anew_keep_their_counts() {
     let quotas = Quotas::new(Limits::default());
     let admit = |user: &str| quotas.admit_in(Some("shop"), user, ip("8.8.8.8"));

@@ -6,7 +6,7 @@ use hairpin::engine::relays::{NoPort, Owner, PortCounts, PortWish, RESERVATION_T
 use hairpin::engine::{
     Instant, RelayAddress, RelayId, RelayPool, RelayProtocol, RelayedAddress, WorkerId,
 };
-use hairpin::policy::{Lease, Limits, Quotas};
+use hairpin::policy::{Circle, Lease, Limits, Quotas};
 use hairpin::wire::attribute::Family;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -45,7 +45,7 @@ fn rng(seed: u64) -> StdRng {
 
 fn owner(worker: u32, relay: u32) -> Owner {
     Owner {
-        is_confined: false,
+        circle: Circle::default(),
         worker: WorkerId(worker),
         relay: RelayId(relay),
     }
@@ -137,7 +137,7 @@ fn both_forms_of_an_address_name_its_owner_while_it_has_one() {
         .unwrap();
     assert_eq!(pool.owner_of(taken.local), None);
     let confined = |who: Owner| Owner {
-        is_confined: true,
+        circle: pool.circle("tester:one"),
         ..who
     };
     let all = [owner(0, 0), owner(3, 77), owner(u32::MAX / 4 - 1, u32::MAX)];

@@ -16,7 +16,7 @@ use super::respond::Asked;
 use super::taken_port::TakenPort;
 use super::timers::Slot;
 use super::{ClientPath, Engine, Event, Instant, Now, Outcome, Transport};
-use crate::policy::{Lease, QuotaExceeded, is_confined};
+use crate::policy::{Circle, Lease, QuotaExceeded};
 use crate::wire::attribute::{Family, Malformed};
 use crate::wire::{AttributeType, ErrorCode, Message, Method, Writer};
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +35,7 @@ pub(super) struct Pending {
     client: ClientPath,
     asked: Asked,
     holder: Holder,
+    circle: Circle,
     is_mobile: bool,
     lifetime: u32,
     protocol: RelayProtocol,
@@ -223,11 +224,11 @@ impl Engine {
         client: &ClientPath,
         request: &Authorized<'_>,
     ) -> Result<Pending, ErrorCode> {
-        let wanted = Wanted::read(
-            &request.message,
-            client.tuple.transport(),
-            self.rules().tcp.enabled,
-        )?;
+        let circle = self.shared.relays.circle(&request.holder.quota_name);
+        // A connection would leave a confined user's circle. Who asks for one gets 442 as where there are no TCP relays at
+        // all, and not 403, since clients go on to ask for UDP then.
+        let allows_tcp = self.rules().tcp.enabled && !circle.is_confined();
+        let wanted = Wanted::read(&request.message, client.tuple.transport(), allows_tcp)?;
         let is_mobile = self.wants_mobility(&request.message, wanted.protocol)?;
         // Don't Fragment of an IPv4 client's packets is not seen here, so it cannot be translated (RFC 8656 §3.7).
         let translates = client.tuple.client().is_ipv4() && !client.tuple.transport().is_stream();
@@ -277,11 +278,12 @@ impl Engine {
             client: *client,
             asked: request.asked,
             holder: request.holder.clone(),
+            circle,
             is_mobile,
             lifetime: self.rules().lifetime_until(
                 wanted.lifetime,
                 now.instant,
-                request.holder.credential_until,
+                self.rules().ends_with(&request.holder, circle),
             ),
             protocol: wanted.protocol,
             wish,
@@ -301,7 +303,7 @@ impl Engine {
             .quotas
             .admit_in(
                 request.holder.group(),
-                &request.quota_name,
+                &request.holder.quota_name,
                 client.tuple.client().ip(),
             )
             .map_err(|exceeded| self.refuse_quota(exceeded))
@@ -464,7 +466,7 @@ impl Engine {
         let mobile = pending.is_mobile.then(|| self.first_ticket(id)).flatten();
         let is_mobile = mobile.is_some();
         let user = pending.holder.user.clone();
-        let is_confined = is_confined(pending.lease.user());
+        let circle = pending.circle;
         let allocation = Allocation {
             id,
             client: pending.client,
@@ -482,7 +484,7 @@ impl Engine {
             icmp: (0, 0),
             mobile,
             new_peers: NewPeers::default(),
-            is_confined,
+            circle,
             meter: self
                 .shared
                 .bandwidth
@@ -498,7 +500,7 @@ impl Engine {
             let owner = Owner {
                 worker,
                 relay,
-                is_confined,
+                circle,
             };
             let pool = &self.shared.relays;
             pool.publish(port.relayed(), pending.protocol, owner);

@@ -8,7 +8,7 @@ use super::outcome::{AllocationId, RelayId, Relayed, Route, Usage};
 use super::path::ClientPath;
 use super::relays::{RelayedAddress, ReservationToken};
 use super::time::Instant;
-use crate::policy::{Lease, Meter};
+use crate::policy::{Circle, Lease, Meter};
 use crate::wire::attribute::Family;
 use crate::wire::{ChannelNumber, ErrorCode, TransactionId};
 use std::net::{IpAddr, SocketAddr};
@@ -275,16 +275,16 @@ pub(super) struct Allocation {
     /// Of an allocation that can move.
     pub mobile: Option<Box<Mobile>>,
     pub new_peers: NewPeers,
-    /// Whether it is the tester's, which reaches others of that kind inside this server and nobody else.
-    pub is_confined: bool,
+    /// Whom it reaches inside. A confined user's reaches nobody else, and ends with the credential.
+    pub circle: Circle,
     /// Where bandwidth is limited.
     pub meter: Option<Arc<Meter>>,
     /// Gives the quotas back when the allocation is dropped, whichever way it ends.
     pub lease: Lease,
 }
 
-fn confine(is_confined: bool, scope: Scope) -> Scope {
-    if is_confined {
+fn confine(circle: Circle, scope: Scope) -> Scope {
+    if circle.is_confined() {
         Scope::HairpinOnly
     } else {
         scope
@@ -387,7 +387,7 @@ impl Allocation {
 
     /// How far it may reach of what a peer's scope is: the tester's users stay inside.
     pub fn within(&self, scope: Scope) -> Scope {
-        confine(self.is_confined, scope)
+        confine(self.circle, scope)
     }
 
     /// Judges every peer anew and forgets the permissions and channels of those that are denied.
@@ -397,8 +397,8 @@ impl Allocation {
         socket: impl Fn(SocketAddr) -> Option<Scope>,
         changed: impl FnMut(RouteChange),
     ) {
-        let is_confined = self.is_confined;
-        let within = |scope| confine(is_confined, scope);
+        let circle = self.circle;
+        let within = |scope| confine(circle, scope);
         let permissions = &mut self.permissions.0;
         permissions.retain_mut(|(ip, permission)| match address(*ip) {
             Some(scope) => {

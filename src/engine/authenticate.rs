@@ -32,6 +32,8 @@ pub(super) struct Holder {
     pub user: Arc<str>,
     /// Of an ephemeral `expiry:user` the user, where there is one.
     pub user_part: Option<Arc<str>>,
+    /// The name quotas go by.
+    pub quota_name: Arc<str>,
     /// What later requests are verified with: they need no look-up, and an ephemeral credential that expires meanwhile
     /// does not end a call.
     pub key: Key,
@@ -76,8 +78,6 @@ pub(super) struct Authorized<'m> {
     pub message: Authenticated<'m>,
     pub asked: Asked,
     pub holder: Holder,
-    /// The name quotas go by.
-    pub quota_name: Arc<str>,
     /// The request shows a token itself.
     pub shows_token: bool,
     /// Another server sent the client here.
@@ -95,11 +95,11 @@ impl<'m> Authorized<'m> {
             holder: Holder {
                 user: verified.username,
                 user_part: verified.user_part,
+                quota_name: verified.quota_name,
                 key: verified.key,
                 token_ends,
                 credential_until: verified.expires_at.map(|expiry| end_of(expiry, now)),
             },
-            quota_name: verified.quota_name,
             shows_token: token_ends.is_some(),
             redirected: false,
         }
@@ -108,7 +108,7 @@ impl<'m> Authorized<'m> {
     /// Under which name a port is held. The id of a token's key is everybody's who has a token of that server.
     pub fn reservation_owner(&self) -> &Arc<str> {
         if self.holder.has_token() {
-            &self.quota_name
+            &self.holder.quota_name
         } else {
             &self.holder.user
         }
@@ -288,7 +288,6 @@ impl Engine {
                 return Ok(Authorized {
                     message: authenticated,
                     asked: Asked::signed(&authenticated, holder.key),
-                    quota_name: holder.user.clone(),
                     holder: Holder {
                         user: if is_owner {
                             holder.user.clone()

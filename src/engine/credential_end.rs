@@ -1,18 +1,26 @@
 //! Allocations whose user's credential has ended: it expired, or the user was revoked.
 //!
-//! With `strict_expiry` no relay is given a longer life than its user's credential has. Without, the client is refused at
-//! its next Refresh. Time is measured from the moment the credential was shown, so that setting the wall clock ends no
-//! session.
+//! With `strict_expiry` no relay is given a longer life than its user's credential has, and never a confined user's. Without,
+//! the client is refused at its next Refresh. Time is measured from the moment the credential was shown, so that setting the
+//! wall clock ends no session.
 
-use super::authenticate::{Authorized, Challenge};
+use super::authenticate::{Authorized, Challenge, Holder};
 use super::counters::AuthFailureReason;
 use super::requests::RefreshWish;
 use super::timers::Slot;
 use super::{ClientPath, CloseReason, Engine, Instant, Now, Outcome, Rules};
+use crate::policy::Circle;
 use crate::wire::ErrorCode;
 
 impl Rules {
-    /// The lifetime given to a user, in seconds, whose credential is good until then.
+    /// When a user's allocations end at the latest, where they end with the credential.
+    pub(super) fn ends_with(&self, holder: &Holder, circle: Circle) -> Option<Instant> {
+        holder
+            .credential_until
+            .filter(|_| self.strict_expiry || circle.is_confined())
+    }
+
+    /// The lifetime given to a user, in seconds, whose allocations end then at the latest.
     pub(super) fn lifetime_until(
         &self,
         wanted: Option<u32>,
@@ -20,7 +28,7 @@ impl Rules {
         until: Option<Instant>,
     ) -> u32 {
         let lifetime = self.lifetime(wanted);
-        match until.filter(|_| self.strict_expiry) {
+        match until {
             Some(until) => {
                 let left = until.since(now).as_secs();
                 // 0 would mean that it was given back.
@@ -63,13 +71,13 @@ impl Engine {
 
     /// Ends an allocation whose time is over.
     pub(super) fn close_expired(&mut self, slot: Slot, now: Instant) {
-        let strict = self.rules().strict_expiry;
         let allocation = self.allocations.get(slot as usize);
-        let is_credential = strict
-            && allocation.is_some_and(|allocation| {
-                let until = allocation.holder.credential_until;
-                until.is_some_and(|until| until <= now)
-            });
+        let is_credential = allocation.is_some_and(|allocation| {
+            let until = self
+                .rules()
+                .ends_with(&allocation.holder, allocation.circle);
+            until.is_some_and(|until| until <= now)
+        });
         let reason = if is_credential {
             CloseReason::CredentialExpired
         } else {
@@ -89,7 +97,7 @@ impl Engine {
             let part = holder.user_part.as_deref();
             if rules.authenticator.is_revoked(&holder.user, part) {
                 revoked.push(slot);
-            } else if let Some(until) = holder.credential_until.filter(|_| rules.strict_expiry) {
+            } else if let Some(until) = rules.ends_with(holder, allocation.circle) {
                 for relay in allocation.relays.iter_mut() {
                     relay.expires = relay.expires.min(until);
                 }

@@ -146,7 +146,7 @@ impl Engine {
         let Some(allocation) = self.allocations.get_mut(slot as usize) else {
             return self.drop(DropReason::NoAllocation);
         };
-        if allocation.is_confined && owner.is_some_and(|owner| !owner.is_confined) {
+        if owner.is_some_and(|owner| owner.circle != allocation.circle) {
             return self.drop(DropReason::PeerDenied);
         }
         let Some(&relay) = allocation.relays.live(Family::of(&peer), now) else {

@@ -411,7 +411,7 @@ impl Engine {
             let owner = Owner {
                 worker: self.worker,
                 relay: relay.id,
-                is_confined: allocation.is_confined,
+                circle: allocation.circle,
             };
             let pool = &self.shared.relays;
             pool.publish(relay.address, RelayProtocol::Udp, owner);

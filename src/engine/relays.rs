@@ -6,15 +6,17 @@
 
 use super::outcome::{RelayId, RelayProtocol, WorkerId};
 use super::time::Instant;
-use crate::policy::{Lease, Resting};
+use crate::policy::{Circle, Lease, Resting, is_confined};
 use crate::wire::attribute::Family;
 
+use ahash::RandomState;
 use rand::{Rng, RngExt};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// How long the port beside an even one is held for whoever shows the token (RFC 8656 §7.2).
@@ -70,8 +72,8 @@ pub struct Owner {
     pub worker: WorkerId,
     /// Its relay.
     pub relay: RelayId,
-    /// Whether it is of a user who only reaches others of that kind ([`crate::policy::is_confined`]).
-    pub is_confined: bool,
+    /// Who reaches it inside.
+    pub circle: Circle,
 }
 
 /// A RESERVATION-TOKEN.
@@ -102,6 +104,8 @@ pub struct RelayPool {
     first_port: u16,
     quarantine: Duration,
     reservations: Arc<Mutex<Reservations>>,
+    /// Makes circles of names, which nobody outside can aim at.
+    circles: RandomState,
 }
 
 /// A relay address with its ports.
@@ -119,6 +123,9 @@ struct AddressPool {
     /// By port offset: 0 for none, otherwise worker + 1 above and the relay below, with [`TCP_FLAG`] for TCP relays
     /// and [`CONFINED_FLAG`] for those of confined users.
     owners: Vec<AtomicU64>,
+    /// By port offset, where the owner is confined: its circle. It is written before the owner, so that whoever reads the
+    /// owner first finds the circle of that one, or of a later one where that owner's relay is closed already.
+    circles: OnceLock<Box<[AtomicU64]>>,
     free: Mutex<FreePorts>,
 }
 
@@ -162,6 +169,22 @@ const CONFINED_FLAG: u64 = 1 << 62;
 
 /// How many random picks are tried before the whole set is searched for a pair or an even port.
 const RANDOM_TRIES: usize = 16;
+
+impl AddressPool {
+    fn keep_circle(&self, offset: u16, circle: NonZeroU64) {
+        let none = || self.owners.iter().map(|_| AtomicU64::new(0)).collect();
+        let place = self.circles.get_or_init(none).get(usize::from(offset));
+        if let Some(place) = place {
+            place.store(circle.get(), Ordering::Release);
+        }
+    }
+
+    /// The circle of a confined owner.
+    fn circle(&self, offset: u16) -> Option<Circle> {
+        let place = self.circles.get()?.get(usize::from(offset))?;
+        NonZeroU64::new(place.load(Ordering::Acquire)).map(|circle| Circle(Some(circle)))
+    }
+}
 
 impl FreePorts {
     fn new(count: u16) -> Self {
@@ -268,6 +291,7 @@ impl RelayPool {
                 former: Vec::new(),
                 pool: Arc::new(AddressPool {
                     owners: (0..count).map(|_| AtomicU64::new(0)).collect(),
+                    circles: OnceLock::new(),
                     free: Mutex::new(FreePorts::new(count)),
                 }),
             })
@@ -277,6 +301,12 @@ impl RelayPool {
             first_port: *ports.start(),
             quarantine,
             reservations: Arc::default(),
+            circles: RandomState::with_seeds(
+                rand::random(),
+                rand::random(),
+                rand::random(),
+                rand::random(),
+            ),
         }
     }
 
@@ -302,7 +332,15 @@ impl RelayPool {
             first_port: self.first_port,
             quarantine: self.quarantine,
             reservations: self.reservations.clone(),
+            circles: self.circles.clone(),
         }
+    }
+
+    /// The circle of a user, by the name that quotas go by.
+    #[must_use]
+    pub fn circle(&self, user: &str) -> Circle {
+        let own = || NonZeroU64::new(self.circles.hash_one(user)).unwrap_or(NonZeroU64::MIN);
+        Circle(is_confined(user).then(own))
     }
 
     /// Whether there is any relay address of a family.
@@ -414,7 +452,12 @@ impl RelayPool {
                 RelayProtocol::Udp => 0,
                 RelayProtocol::Tcp => TCP_FLAG,
             };
-            let confined = if owner.is_confined { CONFINED_FLAG } else { 0 };
+            let confined = if let Circle(Some(circle)) = owner.circle {
+                pool.keep_circle(offset, circle);
+                CONFINED_FLAG
+            } else {
+                0
+            };
             slot.store(value | flag | confined, Ordering::Release);
         }
     }
@@ -486,7 +529,10 @@ impl RelayPool {
                     return Some(Owner {
                         worker: WorkerId(((value & !CONFINED_FLAG) >> 32) as u32 - 1),
                         relay: RelayId(value as u32),
-                        is_confined: value & CONFINED_FLAG != 0,
+                        circle: match value & CONFINED_FLAG {
+                            0 => Circle::default(),
+                            _ => site.pool.circle(offset)?,
+                        },
                     });
                 }
             }

@@ -245,7 +245,8 @@ impl Engine {
         let rules = std::sync::Arc::clone(&self.shared.rules);
         let mut expires = now;
         if let Some(allocation) = self.allocations.get_mut(slot as usize) {
-            let lifetime = rules.lifetime_until(wanted, now, allocation.holder.credential_until);
+            let until = rules.ends_with(&allocation.holder, allocation.circle);
+            let lifetime = rules.lifetime_until(wanted, now, until);
             expires = now
                 .after_seconds(lifetime)
                 .at_most(allocation.holder.token_ends);

@@ -99,7 +99,6 @@ impl Engine {
         self.meet(now, slot, 1)?;
         let allocation = self.allocations.get_mut(slot as usize);
         let allocation = allocation.ok_or(ErrorCode::AllocationMismatch)?;
-        let is_confined = allocation.is_confined;
         let connections = allocation.connections.as_mut();
         let connections = connections.ok_or(ErrorCode::AllocationMismatch)?;
         let count = |outcome| self.counters.tcp_connection(outcome);
@@ -108,8 +107,8 @@ impl Engine {
             self.telling.denied(peer, rules.denial(peer));
             return Err(ErrorCode::Forbidden);
         };
-        if is_confined || [relay.local, relay.advertised].contains(&peer) {
-            // The tester has no use for it; and a connection of a socket with itself.
+        if [relay.local, relay.advertised].contains(&peer) {
+            // A connection of a socket with itself.
             count(ConnectionOutcome::PeerDenied);
             return Err(ErrorCode::Forbidden);
         }

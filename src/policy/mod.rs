@@ -22,7 +22,7 @@ mod strangers;
 
 pub use bandwidth::{Bandwidth, BandwidthLimits, Direction, Meter};
 pub use canonical::{Canonical, is_nat64_length};
-pub use confined::{CONFINED_ALLOCATIONS, TESTERS, is_confined};
+pub use confined::{CONFINED_ALLOCATIONS, Circle, TESTERS, is_confined, network_of};
 pub use filter::{DenyReason, OpenedRange, PeerFilter, PeerRules, Reason, Rule, Verdict};
 pub use prefix::{Prefix, Prefixes};
 pub use quota::{Lease, Limits, QuotaExceeded, Quotas, Resting};

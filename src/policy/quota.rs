@@ -9,7 +9,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::confined::{CONFINED_ALLOCATIONS, is_confined};
+use super::confined::{CONFINED_ALLOCATIONS, TESTERS, is_confined, network_of, share_of_network};
 use ahash::RandomState;
 use hashbrown::HashMap;
 
@@ -38,7 +38,7 @@ pub enum QuotaExceeded {
     /// The users of a group hold as many together as they may: 486 too.
     #[error("the users of the group hold as many allocations together as they may")]
     Group,
-    /// The source address holds as many as one source may.
+    /// The source address holds as many as one source may, or the confined users of its network do.
     #[error("the source address holds as many allocations as one source may")]
     Source,
     /// The server holds as many as it may: 508 (RFC 8656 §7.2).
@@ -69,10 +69,12 @@ pub struct Quotas {
 struct Book {
     limits: Limits,
     total: u32,
-    // Both maps are keyed by what clients choose, hence the secret hash keys. An entry exists only
+    // All maps are keyed by what clients choose, hence the secret hash keys. An entry exists only
     // while a count of it is above zero.
     users: HashMap<Arc<str>, OfUser, RandomState>,
     sources: HashMap<IpAddr, u32, RandomState>,
+    /// Of confined users alone, by network.
+    networks: HashMap<IpAddr, u32, RandomState>,
     /// Those that were ever named.
     groups: HashMap<Arc<str>, OfGroup, RandomState>,
 }
@@ -116,6 +118,7 @@ impl Quotas {
                 total: 0,
                 users: HashMap::with_hasher(hasher.clone()),
                 sources: HashMap::with_hasher(hasher.clone()),
+                networks: HashMap::with_hasher(hasher.clone()),
                 groups: HashMap::with_hasher(hasher),
             })),
         }
@@ -140,12 +143,14 @@ impl Quotas {
         user: &str,
         source: IpAddr,
     ) -> Result<Lease, QuotaExceeded> {
+        let is_confined = is_confined(user);
+        let network = is_confined.then(|| network_of(source));
         let source = counted_as(source);
         let mut book = lock(&self.book);
         let known = book.users.get_key_value(user);
         let of_user = known.map_or_else(OfUser::default, |(_, of_user)| *of_user);
         let of_source = book.sources.get(&source).copied().unwrap_or(0);
-        let is_full = is_confined(user) && of_user.live >= CONFINED_ALLOCATIONS;
+        let is_full = is_confined && of_user.live >= CONFINED_ALLOCATIONS;
         if is_full || reached(book.limits.per_user, of_user.live) {
             return Err(QuotaExceeded::User);
         }
@@ -156,7 +161,9 @@ impl Quotas {
         if group.is_some_and(|(_, of_group)| reached(of_group.limit, of_group.live)) {
             return Err(QuotaExceeded::Group);
         }
-        if reached(book.limits.per_source, of_source) {
+        if reached(book.limits.per_source, of_source)
+            || network.is_some_and(|network| book.is_full(&network))
+        {
             return Err(QuotaExceeded::Source);
         }
         if reached(book.limits.total, book.total) {
@@ -169,6 +176,9 @@ impl Quotas {
         }
         book.change(&user, |of_user| of_user.live += 1);
         book.sources.insert(source, of_source + 1);
+        if let Some(network) = network {
+            *book.networks.entry(network).or_default() += 1;
+        }
         book.total += 1;
         drop(book);
         Ok(Lease {
@@ -176,6 +186,7 @@ impl Quotas {
             user,
             group,
             source,
+            network,
         })
     }
 
@@ -225,6 +236,8 @@ pub struct Lease {
     user: Arc<str>,
     group: Option<Arc<str>>,
     source: IpAddr,
+    /// Of a confined user.
+    network: Option<IpAddr>,
 }
 
 impl Lease {
@@ -243,18 +256,26 @@ impl Lease {
     /// # Errors
     /// [`QuotaExceeded::Source`]; the other limits have nothing to do with it.
     pub fn move_to(&mut self, source: IpAddr) -> Result<(), QuotaExceeded> {
+        let network = self.network.map(|_| network_of(source));
         let source = counted_as(source);
         if source == self.source {
             return Ok(());
         }
         let mut book = lock(&self.book);
         let of_source = book.sources.get(&source).copied().unwrap_or(0);
-        if reached(book.limits.per_source, of_source) {
+        let to_other = network.filter(|_| network != self.network);
+        if reached(book.limits.per_source, of_source)
+            || to_other.is_some_and(|network| book.is_full(&network))
+        {
             return Err(QuotaExceeded::Source);
         }
         book.sources.insert(source, of_source + 1);
-        book.leave_source(&self.source);
-        self.source = source;
+        leave(&mut book.sources, &self.source);
+        if let (Some(network), Some(former)) = (network, self.network) {
+            *book.networks.entry(network).or_default() += 1;
+            leave(&mut book.networks, &former);
+        }
+        (self.source, self.network) = (source, network);
         Ok(())
     }
 
@@ -297,17 +318,27 @@ impl Drop for Lease {
         if let Some(of_group) = group.and_then(|group| book.groups.get_mut(group)) {
             of_group.live = of_group.live.saturating_sub(1);
         }
-        book.leave_source(&self.source);
+        leave(&mut book.sources, &self.source);
+        if let Some(network) = &self.network {
+            leave(&mut book.networks, network);
+        }
     }
 }
 
 impl Book {
-    fn leave_source(&mut self, source: &IpAddr) {
-        if let Some(count) = self.sources.get_mut(source) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.sources.remove(source);
-            }
+    /// Whether the confined users of a network hold as many as they may.
+    fn is_full(&self, network: &IpAddr) -> bool {
+        let all = self.groups.get(TESTERS).map_or(0, |group| group.limit);
+        let held = self.networks.get(network).copied().unwrap_or(0);
+        reached(share_of_network(all), held)
+    }
+}
+
+fn leave(counts: &mut HashMap<IpAddr, u32, RandomState>, of: &IpAddr) {
+    if let Some(count) = counts.get_mut(of) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(of);
         }
     }
 }

@@ -23,6 +23,7 @@ mod binding;
 mod caps;
 mod channel_data;
 mod channels;
+mod confined;
 mod data;
 mod ends;
 mod families;

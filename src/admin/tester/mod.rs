@@ -2,20 +2,19 @@
 //!
 //! The files hold nothing secret and are served to everybody who reaches them. What a test begins with is a short-lived
 //! credential, which takes a token unless the tester is public; without one, sources and all together may begin so many
-//! tests an hour. The credential is of a [confined](crate::policy::is_confined) user: it relays to allocations of such users inside this
-//! server, and to nobody else. `words.json` has what is said and when; `hairpin probe --report` says the same by it. Main items:
+//! tests an hour. The credential is of a [confined](crate::policy::is_confined) user: it relays to allocations made with it inside
+//! this server, and to nobody else's, and its allocations end with it. `words.json` has what is said and when; `hairpin probe --report` says the same by it. Main items:
 //! [`Tests`], [`admit`], [`WORDS`].
 
 use super::answer::{Answer, Refusal, json};
 use super::credentials::{IceServer, mint, random};
 use super::guard::OWN_HEADER;
 use super::http::Door;
-use super::limits::source;
 use super::office::Office;
 use super::page::file;
 use crate::config::{Discovery, Tester};
 use crate::net::addresses;
-use crate::policy::TESTERS;
+use crate::policy::{TESTERS, network_of};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -38,8 +37,8 @@ const STYLE: &str = include_str!("style.css");
 /// How long tests are counted.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The most sources that are told apart within an hour where their tests have no limit in total.
-const SOURCES: usize = 100_000;
+/// The most networks that are told apart within an hour where their tests have no limit in total.
+const NETWORKS: usize = 100_000;
 
 /// Whether a path is of the tester.
 pub(super) fn is_part(path: &str) -> bool {
@@ -53,7 +52,7 @@ pub(super) struct Tests(Mutex<Option<Hour>>);
 struct Hour {
     began: Instant,
     total: u32,
-    of_sources: HashMap<IpAddr, u32>,
+    of_networks: HashMap<IpAddr, u32>,
 }
 
 impl Tests {
@@ -71,24 +70,28 @@ impl Tests {
             other => other.insert(Hour {
                 began: now,
                 total: 0,
-                of_sources: HashMap::new(),
+                of_networks: HashMap::new(),
             }),
         };
         let rest = HOUR.saturating_sub(now.duration_since(hour.began));
-        let is_reached = |limit: u32, count: u32| limit != 0 && count >= limit;
-        if is_reached(limits.total, hour.total) || hour.of_sources.len() >= SOURCES {
-            return Err((
-                rest,
-                "there were many tests within the last hour; try again later",
-            ));
+        let too_many = "there were many tests within the last hour; try again later";
+        if limits.total != 0 && hour.total >= limits.total {
+            return Err((rest, too_many));
         }
-        let of_source = hour.of_sources.entry(source(from)).or_default();
-        if is_reached(limits.per_source, *of_source) {
-            let why =
-                "there were many tests from your network within the last hour; try again later";
-            return Err((rest, why));
+        if limits.per_source != 0 {
+            let network = network_of(from);
+            let is_full = hour.of_networks.len() >= NETWORKS;
+            if is_full && !hour.of_networks.contains_key(&network) {
+                return Err((rest, too_many));
+            }
+            let of_network = hour.of_networks.entry(network).or_default();
+            if *of_network >= limits.per_source {
+                let why =
+                    "there were many tests from your network within the last hour; try again later";
+                return Err((rest, why));
+            }
+            *of_network += 1;
         }
-        *of_source = of_source.saturating_add(1);
         hour.total = hour.total.saturating_add(1);
         Ok(())
     }
@@ -197,7 +200,7 @@ mod tests {
         let (tests, now, limits) = (Tests::default(), Instant::now(), limits(2, 3));
         let admit = |from: &str, now| tests.admit(from.parse().unwrap(), &limits, now).is_ok();
         assert!(admit("2001:db8::1", now) && admit("2001:db8::2", now));
-        assert!(!admit("2001:db8::3", now), "the same /64");
+        assert!(!admit("2001:db8:0:ff::3", now), "the same /56");
         assert!(admit("192.0.2.1", now));
         assert!(!admit("192.0.2.2", now), "all together");
         let later = now + HOUR;
@@ -207,10 +210,30 @@ mod tests {
     }
 
     #[test]
+    fn networks_beyond_those_that_can_be_told_apart_wait_and_the_others_do_not() {
+        let (tests, now, limits) = (Tests::default(), Instant::now(), limits(2, 0));
+        let admit = |bits: u32, limits| tests.admit(IpAddr::V4(bits.into()), limits, now);
+        for bits in 0..NETWORKS as u32 {
+            assert_eq!(admit(bits, &limits), Ok(()));
+        }
+        assert!(admit(u32::MAX, &limits).is_err());
+        assert_eq!(admit(7, &limits), Ok(()), "counted already");
+        assert!(admit(7, &limits).is_err(), "and not for ever");
+        // Who goes without a limit for each is not counted.
+        let free = Tester {
+            per_source: 0,
+            ..limits
+        };
+        assert_eq!(admit(u32::MAX, &free), Ok(()));
+    }
+
+    #[test]
     fn without_limits_anybody_may() {
         let (tests, now, limits) = (Tests::default(), Instant::now(), limits(0, 0));
         for _ in 0..5000 {
             assert_eq!(tests.admit([192, 0, 2, 1].into(), &limits, now), Ok(()));
         }
+        let hour = tests.0.lock().unwrap();
+        assert_eq!(hour.as_ref().unwrap().of_networks.len(), 0);
     }
 }

@@ -183,7 +183,7 @@ pub(super) fn tester(
         allocations: given
             .allocations
             .map_or(default.allocations, Spanned::into_inner),
-        bandwidth: rate("bandwidth", given.bandwidth, 0, problems),
+        bandwidth: rate("bandwidth", given.bandwidth, default.bandwidth, problems),
     }
 }
 
