@@ -4,6 +4,7 @@ use super::answer::{Answer, Refusal, ok};
 use super::office::Office;
 use super::sessions::part;
 use crate::engine::Transport;
+use crate::policy::TESTERS;
 use crate::service::decision::{Peer, decide};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -85,6 +86,12 @@ pub(super) async fn show(State(office): State<Arc<Office>>) -> Answer {
             "allocations",
         )
     });
+    let of_tests = of_all(
+        "admin.tester.allocations",
+        settings.admin.tester.allocations.into(),
+        Some(shared.quotas.in_use_by(TESTERS).into()),
+        "allocations",
+    );
     let of_server = vec![
         of_all(
             "limits.allocations",
@@ -144,7 +151,11 @@ pub(super) async fn show(State(office): State<Arc<Office>>) -> Answer {
         of_all("bandwidth.total", bandwidth.total, Some(now), "bit/s"),
     ];
     ok(&Limits {
-        limits: of_server.into_iter().chain(of_keys).collect(),
+        limits: of_server
+            .into_iter()
+            .chain([of_tests])
+            .chain(of_keys)
+            .collect(),
     })
 }
 
@@ -161,7 +172,7 @@ fn fullest<K: Hash + Eq + Ord + ToString>(all: impl Iterator<Item = K>) -> Optio
 }
 
 /// What counts as one source: an IPv4 address, or an IPv6 /64.
-pub(super) fn source(ip: IpAddr) -> IpAddr {
+fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),

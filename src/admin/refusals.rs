@@ -2,10 +2,11 @@
 
 use super::answer::{Answer, Refusal as Refused, ok};
 use super::office::{Office, unix_now};
-use super::sessions::is_user;
+use super::sessions::{is_user, part};
 use crate::engine::Why;
 use crate::engine::counters::{AuthFailureReason, ConnectionRefusal, RefusalReason};
 use crate::net::refusals::{Reason, Refusal};
+use crate::policy::is_confined;
 use crate::wire::{ErrorCode, Method};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -66,6 +67,8 @@ pub(super) async fn list(
 impl Shown {
     fn of(refusal: &Refusal) -> Shown {
         let (mut method, mut code, mut peer) = (None, None, None);
+        let user = refusal.user.as_deref();
+        let is_test = user.is_some_and(|user| is_confined(part(user).unwrap_or(user)));
         let (reason, what, advice) = match refusal.reason {
             Reason::Credential(reason) => {
                 let (what, advice) = credential(reason);
@@ -84,7 +87,8 @@ impl Shown {
                 code = Some(told.code());
                 match why {
                     Why::Room(reason) => {
-                        let (what, advice) = room(reason);
+                        let of_test = room_of_test(reason).filter(|_| is_test);
+                        let (what, advice) = of_test.unwrap_or(room(reason));
                         (reason.name(), what.to_owned(), advice.to_owned())
                     }
                     Why::Peer { peer: denied, rule } => {
@@ -102,7 +106,10 @@ impl Shown {
                         )
                     }
                     Why::Request => {
-                        let (reason, advice) = request(told);
+                        let (reason, mut advice) = request(told);
+                        if is_test && told == ErrorCode::UnsupportedTransport {
+                            advice = "The credential of a test has no relays for TCP, whatever stands under [tcp_relay].";
+                        }
                         let what = format!(
                             "{} was answered {} ({})",
                             name(asked),
@@ -259,6 +266,27 @@ const fn room(reason: RefusalReason) -> (&'static str, &'static str) {
             "`connections_per_allocation` under [tcp_relay] says how many.",
         ),
     }
+}
+
+/// The same of a user of the tester, where other limits hold.
+const fn room_of_test(reason: RefusalReason) -> Option<(&'static str, &'static str)> {
+    use RefusalReason as Is;
+    Some(match reason {
+        Is::UserQuota => (
+            "its test has as many allocations as one may",
+            "No setting gives a test more than 16, and `allocations_per_user` under [limits] holds for it as well. The page              has two at a time for each network interface; those of a page that was closed end by themselves.",
+        ),
+        Is::KeyQuota => (
+            "all tests together have as many allocations as they may",
+            "`allocations` under [admin.tester] says how many. They end with the tests, `ttl` there at the latest.",
+        ),
+        Is::SourceQuota => (
+            "the tests of its network have as many allocations as those of one may",
+            "That is a third of `allocations` under [admin.tester], so that no network keeps the others out; \
+             `allocations_per_source` under [limits] holds as well.",
+        ),
+        _ => return None,
+    })
 }
 
 /// Why a connection was closed at once, and what to do.

@@ -1,9 +1,12 @@
 //! The tester: who may begin a test, what the page is served with, and how far a test's credential goes.
 
 use crate::client::{Client, Incoming, is_silent, receive_from, socket};
-use crate::rig::{OPERATOR, READER, Running, bearer, start, start_with};
+use crate::rig::{OPERATOR, READER, Running, SECRET, bearer, start, start_with};
 use crate::server::{V4, free_ports};
+use hairpin::auth::mint_ephemeral;
+use hairpin::policy::CONFINED_ALLOCATIONS;
 use hairpin::wire::attribute::Family;
+use hairpin::wire::{AttributeType, Method};
 
 const FILES: [(&str, &str); 6] = [
     ("/test", "text/html; charset=utf-8"),
@@ -123,11 +126,13 @@ fn the_credential_of_a_test_relays_between_its_own_allocations_and_to_nobody_els
     let (user, password) = credential(&running, port);
     assert!(user.contains(":tester:"), "{user}");
     let stranger = socket(V4);
-    let [mut one, mut other] = [(); 2].map(|()| {
+    let with = |(user, password): &(String, String)| {
         let mut client = Client::udp(running.server.address());
         (client.user, client.password) = (user.clone(), password.clone());
         client
-    });
+    };
+    let own = (user, password);
+    let [mut one, mut other] = [(); 2].map(|()| with(&own));
     let (relay_of_one, relay_of_other) = (one.allocate(), other.allocate());
     one.bind_channel(0x4000, relay_of_other);
     other.bind_channel(0x4000, relay_of_one);
@@ -154,6 +159,40 @@ fn the_credential_of_a_test_relays_between_its_own_allocations_and_to_nobody_els
     one.bind_channel(0x4002, relay_of_user);
     one.send_channel(0x4002, b"unasked");
     user.assert_silent();
+    // Nor somebody else's test, who would have it; and neither of the two comes in.
+    let mut another = with(&credential(&running, port));
+    let relay_of_another = another.allocate();
+    another.bind_channel(0x4003, relay_of_one);
+    one.bind_channel(0x4003, relay_of_another);
+    one.send_channel(0x4003, b"unasked");
+    another.send_channel(0x4003, b"unasked");
+    user.send_channel(0x4002, b"unasked");
+    another.assert_silent();
+    one.assert_silent();
+}
+
+#[test]
+fn what_a_test_opened_is_given_no_time_beyond_its_credential() {
+    let port = free_ports(1);
+    let tester =
+        format!("tester = {{ public = true, address = \"127.0.0.1:{port}\", ttl = \"1m\" }}");
+    let running = start_with(|setup| setup.set("admin", &tester));
+    let begun = running.ask_at(port, "POST", "/v1/test", &[OWN], "").json();
+    let servers = begun["iceServers"].as_array().unwrap();
+    let mut client = Client::udp(running.server.address());
+    client.user = servers.last().unwrap()["username"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    client.password = servers.last().unwrap()["credential"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    client.allocate();
+    let refreshed = client.refresh(600);
+    assert_eq!(refreshed.code, None);
+    let lifetime = refreshed.lifetime.unwrap();
+    assert!((30..=61).contains(&lifetime), "{lifetime}");
 }
 
 #[test]
@@ -168,4 +207,78 @@ fn the_credential_of_a_test_holds_few_allocations() {
     let codes: Vec<_> = (0..17).map(|_| allocate()).collect();
     assert_eq!(codes[..16], [None; 16]);
     assert_eq!(codes[16], Some(486));
+    let refusals = running.get("/v1/refusals");
+    let refused = &refusals["refusals"][0];
+    assert_eq!(refused["reason"], "user_quota");
+    let advice = refused["advice"].as_str().unwrap();
+    let most = format!("more than {CONFINED_ALLOCATIONS}, ");
+    assert!(advice.contains(&most), "{advice}");
+    let limits = running.get("/v1/limits");
+    let mut limits = limits["limits"].as_array().unwrap().iter();
+    let of_tests = limits.find(|limit| limit["name"] == "admin.tester.allocations");
+    let of_tests = of_tests.unwrap();
+    assert_eq!(
+        (&of_tests["limit"], &of_tests["used"]),
+        (&100.into(), &16.into())
+    );
+}
+
+#[test]
+fn refusals_of_tests_name_the_settings_of_the_tester() {
+    let running = start_with(|setup| {
+        setup
+            .set("admin", "tester = { allocations = 51 }")
+            .set("tcp_relay", "enabled = true")
+    });
+    let mint = |name: &str| mint_ephemeral(SECRET.as_bytes(), Some(name), 4_000_000_000);
+    let with = |name: &str, mut client: Client| {
+        (client.user, client.password) = mint(name);
+        client
+    };
+    let allocate = |name: &str, times: usize| -> Vec<_> {
+        let udp = || with(name, Client::udp(running.server.address()));
+        (0..times)
+            .map(|_| udp().try_allocate(Family::V4).code)
+            .collect()
+    };
+    let advice = |reason: &str| {
+        let refusals = running.get("/v1/refusals");
+        let mut all = refusals["refusals"].as_array().unwrap().iter();
+        let refusal = all.find(|refusal| refusal["reason"] == reason).unwrap();
+        refusal["advice"].as_str().unwrap().to_owned()
+    };
+    // A third of them for one network, one user no more than 16 of that.
+    assert_eq!(allocate("tester:a", 16), [None; 16]);
+    assert_eq!(allocate("tester:b", 2), [None, Some(486)]);
+    let advised = advice("source_quota");
+    assert!(advised.contains("[admin.tester]"), "{advised}");
+    let tcp = with("tester:c", Client::tcp(running.server.address())).request(
+        Method::ALLOCATE,
+        |writer| {
+            writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
+        },
+    );
+    assert_eq!(tcp.code, Some(442));
+    let advised = advice("unsupported_transport");
+    assert!(advised.contains("credential of a test"), "{advised}");
+}
+
+#[test]
+fn tests_that_hold_all_that_tests_may_are_told_of_the_testers_setting() {
+    let running = start_with(|setup| setup.set("admin", "tester = { allocations = 1 }"));
+    for (host, code) in [("a", None), ("b", Some(486))] {
+        let mut client = Client::udp(running.server.address());
+        let user = format!("tester:{host}");
+        (client.user, client.password) =
+            mint_ephemeral(SECRET.as_bytes(), Some(&user), 4_000_000_000);
+        assert_eq!(client.try_allocate(Family::V4).code, code);
+    }
+    let refusals = running.get("/v1/refusals");
+    let refused = &refusals["refusals"][0];
+    assert_eq!(refused["reason"], "key_quota");
+    let advice = refused["advice"].as_str().unwrap();
+    assert!(
+        advice.contains("`allocations` under [admin.tester]"),
+        "{advice}"
+    );
 }
