@@ -102,34 +102,40 @@ export async function network(answers) {
   return { ...found, mapping: isKept ? "kept" : "independent" };
 }
 
-// A picture that moves and a tone, of nobody's camera or microphone.
+// A picture that moves and a tone, of nobody's camera or microphone; null where the browser cannot make them.
 function fake() {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [320, 240];
-  const brush = canvas.getContext("2d");
-  let frame = 0;
-  const paint = setInterval(() => {
-    frame += 1;
-    for (let x = 0; x < 320; x += 16) {
-      brush.fillStyle = `hsl(${(x + frame * 7) % 360} 80% ${30 + ((x * frame) % 40)}%)`;
-      brush.fillRect(x, 0, 16, 240);
-    }
-  }, 40);
-  const tracks = canvas.captureStream(25).getTracks();
-  const audio = new AudioContext();
-  const tone = audio.createOscillator();
-  const out = audio.createMediaStreamDestination();
-  tone.connect(out);
-  tone.start();
-  tracks.push(...out.stream.getTracks());
-  return {
-    tracks,
-    stop() {
-      clearInterval(paint);
-      for (const track of tracks) track.stop();
-      if (audio.state !== "closed") audio.close();
-    },
+  const tracks = [];
+  let paint = null;
+  let audio = null;
+  const stop = () => {
+    clearInterval(paint);
+    for (const track of tracks) track.stop();
+    if (audio && audio.state !== "closed") audio.close();
   };
+  try {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [320, 240];
+    const brush = canvas.getContext("2d");
+    let frame = 0;
+    paint = setInterval(() => {
+      frame += 1;
+      for (let x = 0; x < 320; x += 16) {
+        brush.fillStyle = `hsl(${(x + frame * 7) % 360} 80% ${30 + ((x * frame) % 40)}%)`;
+        brush.fillRect(x, 0, 16, 240);
+      }
+    }, 40);
+    tracks.push(...canvas.captureStream(25).getTracks());
+    audio = new AudioContext();
+    const tone = audio.createOscillator();
+    const out = audio.createMediaStreamDestination();
+    tone.connect(out);
+    tone.start();
+    tracks.push(...out.stream.getTracks());
+    return { tracks, stop };
+  } catch {
+    stop();
+    return null;
+  }
 }
 
 function introduce(one, other) {
@@ -208,20 +214,21 @@ async function incoming(connection) {
 export async function relay(url, { username, credential }, tell) {
   const result = { kind: kindOf(url), url, outcome: "blocked", why: null };
   const config = { iceServers: [{ urls: [url], username, credential }], iceTransportPolicy: "relay", bundlePolicy: "max-bundle" };
-  const peers = [new RTCPeerConnection(config), new RTCPeerConnection(config)];
-  const [a, b] = peers;
+  const peers = [];
   const gathered = new Set();
   const refused = [];
-  for (const peer of peers) {
-    peer.addEventListener("icecandidate", ({ candidate }) => candidate?.type === "relay" && gathered.add(peer));
-    peer.addEventListener("icecandidateerror", ({ errorCode, errorText }) => {
-      if (errorCode < 700) refused.push(`${errorCode} ${errorText}`.trim());
-    });
-  }
-  introduce(a, b);
-  introduce(b, a);
   let media = null;
   try {
+    for (let made = 0; made < 2; made += 1) peers.push(new RTCPeerConnection(config));
+    const [a, b] = peers;
+    for (const peer of peers) {
+      peer.addEventListener("icecandidate", ({ candidate }) => candidate?.type === "relay" && gathered.add(peer));
+      peer.addEventListener("icecandidateerror", ({ errorCode, errorText }) => {
+        if (errorCode < 700) refused.push(`${errorCode} ${errorText}`.trim());
+      });
+    }
+    introduce(a, b);
+    introduce(b, a);
     const channels = ["echo", "fill"].map((label, id) =>
       peers.map((peer) => {
         const options = { negotiated: true, id, ordered: false, ...(label === "echo" && { maxRetransmits: 0 }) };
@@ -231,7 +238,7 @@ export async function relay(url, { username, credential }, tell) {
       }),
     );
     media = fake();
-    for (const track of media.tracks) a.addTrack(track);
+    for (const track of media?.tracks ?? []) a.addTrack(track);
     const open = Promise.all(channels.flat().map((channel) => new Promise((done) => channel.addEventListener("open", done))));
     const started = performance.now();
     await a.setLocalDescription();
@@ -256,12 +263,15 @@ export async function relay(url, { username, credential }, tell) {
       result.media_jitter_ms = after.jitter;
       result.media_bits = ((after.bytes - before.bytes) * 8000) / (performance.now() - from);
     }
-    media.stop();
-    result.throughput_bits = await fill(...channels[1]);
+    media?.stop();
     result.outcome = result.loss_percent >= 100 ? "broken" : result.loss_percent > LOSSY ? "lossy" : "works";
+    result.throughput_bits = await fill(...channels[1]);
   } catch (error) {
-    if (!(error instanceof Missing)) result.why = error.message;
-    if (refused.length) [result.outcome, result.why] = ["refused", refused[0]];
+    // What failed is the browser, unless something was waited for.
+    if (!(error instanceof Missing)) {
+      result.why = error.message;
+      if (result.outcome === "blocked") result.outcome = "unmeasured";
+    } else if (refused.length) [result.outcome, result.why] = ["refused", refused[0]];
     else if (gathered.size === 2) result.outcome = "broken";
   } finally {
     media?.stop();

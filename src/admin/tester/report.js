@@ -2,7 +2,7 @@
 // holds the two against each other. Nothing of the page is touched here.
 
 const KINDS = ["stun", "udp", "tcp", "tls"];
-const BEST = ["works", "lossy", "broken", "refused", "blocked"];
+const BEST = ["works", "lossy", "broken", "refused", "blocked", "unmeasured"];
 const WIDTH = 18;
 
 // host:port of stun:host:port or turns:host:port?transport=tcp

@@ -16,7 +16,14 @@ const WIDTH: usize = 18;
 const KINDS: [&str; 4] = ["stun", "udp", "tcp", "tls"];
 
 /// What can come of a test, the best first.
-const BEST: [&str; 5] = ["works", "lossy", "broken", "refused", "blocked"];
+const BEST: [&str; 6] = [
+    "works",
+    "lossy",
+    "broken",
+    "refused",
+    "blocked",
+    "unmeasured",
+];
 
 /// What was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -129,6 +129,8 @@ def in_words(report):
 
 ALL_WORK = {"STUN over UDP": "works", "TURN over UDP": "works", "TURN over TCP": "works", "TURN over TLS": "works"}
 GOOD = "Calls work from here."
+UNMEASURED = "not known: the browser could not measure it"
+NOT_KNOWN = "Whether calls work from here is not known: the browser could not measure it."
 WITHOUT_UDP = "Calls work from here, but not over UDP: sound and picture may stutter when the line is busy."
 
 
@@ -181,6 +183,40 @@ def picture(server, name, scheme, width, height):
     return f"{size // 1000} kB"
 
 
+NO_MEDIA = "window.AudioContext = class { constructor() { throw new Error('there is no audio'); } };"
+# Of the page's timers those that repeat, as long as they run.
+TIMERS = """window.running = new Set();
+const [begin, end] = [window.setInterval, window.clearInterval];
+window.setInterval = (...what) => { const id = begin(...what); window.running.add(id); return id; };
+window.clearInterval = (id) => { window.running.delete(id); end(id); };"""
+NO_CALLS = "RTCPeerConnection.prototype.setRemoteDescription = async () => { throw new Error('there are no calls'); };"
+
+
+def without_media(server):
+    """A browser that makes no sound measures all the rest, and nothing runs on behind it."""
+    page = page_of(server)
+    page.do("open", program=page.program, url=f"http://{server.site.listen[0]}:{PORT}/test")
+    page.do("evaluate", script=NO_MEDIA + TIMERS)
+    report = page.test()
+    expect(report, GOOD, ALL_WORK, DOES_NOT_WORK="Nothing.")
+    if "media," in report or report.count("\n    throughput") < 3:
+        raise Failure("another report than one of all but media", report)
+    if left := page.do("evaluate", script="window.running.size"):
+        raise Failure(f"{left} timers run on", report)
+    return in_words(report)
+
+
+def browser_fails(server):
+    """Where the browser itself fails, the report says so and blames no server."""
+    page = page_of(server)
+    page.do("open", program=page.program, url=f"http://{server.site.listen[0]}:{PORT}/test")
+    page.do("evaluate", script=NO_CALLS)
+    report = page.test()
+    kinds = {kind: "works" if kind.startswith("STUN") else UNMEASURED for kind in ALL_WORK}
+    expect(report, NOT_KNOWN, kinds, TELL_THE_ADMINISTRATOR="Of the browser", MEASURED="there are no calls")
+    return "not known, for the reason the browser gives"
+
+
 def phone(server):
     """On a phone there is no need to scroll sideways, in the light and in the dark."""
     return ", ".join(picture(server, "phone", scheme, 390, 844) for scheme in ("light", "dark"))
@@ -207,6 +243,8 @@ def no_complaints(server):
 CASES = [
     Case("tester/measures", measures, hairpin_only=True),
     Case("tester/phone", phone, hairpin_only=True),
+    Case("tester/without-media", without_media, hairpin_only=True),
+    Case("tester/browser-fails", browser_fails, hairpin_only=True),
     Case("tester/one-wording", one_wording, hairpin_only=True),
     Case("tester/asks-for-a-token", asks_for_a_token, hairpin_only=True),
     Case("tester/no-complaints", no_complaints, hairpin_only=True),
