@@ -183,13 +183,14 @@ def picture(server, name, scheme, width, height):
     return f"{size // 1000} kB"
 
 
-NO_MEDIA = "window.AudioContext = class { constructor() { throw new Error('there is no audio'); } };"
+NO_MEDIA = "window.AudioContext = class { constructor() { throw new Error('there is no audio'); } }; null;"
 # Of the page's timers those that repeat, as long as they run.
 TIMERS = """window.running = new Set();
 const [begin, end] = [window.setInterval, window.clearInterval];
 window.setInterval = (...what) => { const id = begin(...what); window.running.add(id); return id; };
-window.clearInterval = (id) => { window.running.delete(id); end(id); };"""
-NO_CALLS = "RTCPeerConnection.prototype.setRemoteDescription = async () => { throw new Error('there are no calls'); };"
+window.clearInterval = (id) => { window.running.delete(id); end(id); };
+null;"""
+NO_CALLS = "RTCPeerConnection.prototype.setRemoteDescription = async () => { throw new Error('there are no calls'); }; null;"
 
 
 def without_media(server):
