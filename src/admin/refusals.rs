@@ -274,7 +274,8 @@ const fn room_of_test(reason: RefusalReason) -> Option<(&'static str, &'static s
     Some(match reason {
         Is::UserQuota => (
             "its test has as many allocations as one may",
-            "No setting gives a test more than 16, and `allocations_per_user` under [limits] holds for it as well. The page              has two at a time for each network interface; those of a page that was closed end by themselves.",
+            "No setting gives a test more than 16, and `allocations_per_user` under [limits] holds for it as well. The page \
+             has two at a time for each network interface; those of a page that was closed end by themselves.",
         ),
         Is::KeyQuota => (
             "all tests together have as many allocations as they may",

@@ -3,8 +3,8 @@
 //! The files hold nothing secret and are served to everybody who reaches them. What a test begins with is a short-lived
 //! credential, which takes a token unless the tester is public; without one, sources and all together may begin so many
 //! tests an hour. The credential is of a [confined](crate::policy::is_confined) user: it relays to allocations made with it inside
-//! this server, and to nobody else's, and its allocations end with it. `words.json` has what is said and when; `hairpin probe --report` says the same by it. Main items:
-//! [`Tests`], [`admit`], [`WORDS`].
+//! this server, and to nobody else's, and its allocations end with it. `words.json` has what is said and when; `hairpin probe
+//! --report` says the same by it. Main items: [`Tests`], [`admit`], [`WORDS`].
 
 use super::answer::{Answer, Refusal, json};
 use super::credentials::{IceServer, mint, random};
