@@ -1,9 +1,10 @@
 //! Takes the protocol's messages to the authority, by hairpin's own HTTP, and hears how long it wants to be left alone.
 
+use super::schedule::LONGEST_TOLD;
 use crate::net::outgoing::Outgoing;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use std::future::Future;
@@ -56,8 +57,9 @@ impl Courier {
         let request = Request::from_parts(head, Full::new(body.to_bytes()));
         let answer = timeout(PATIENCE, self.http.send(request, LONGEST_ANSWER)).await;
         let answer = answer.map_err(|_| lost(&"no answer in time"))?;
-        let (head, body) = answer.map_err(|error| lost(&error))?.into_parts();
+        let (mut head, body) = answer.map_err(|error| lost(&error))?.into_parts();
         let body = body.map_err(|error| lost(&error))?;
+        bound_wait(&mut head.headers);
         if matches!(
             head.status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
@@ -89,6 +91,14 @@ impl HttpClient for Courier {
 fn is_problem(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|of| of.to_str().ok());
     kind.is_some_and(|kind| kind.contains("json"))
+}
+
+/// Writes the longest wait that is kept in the place of a longer one: whoever adds the seconds of some to a clock has more
+/// than it can show.
+fn bound_wait(headers: &mut HeaderMap) {
+    if retry_after(headers).is_some_and(|wait| wait > LONGEST_TOLD) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(LONGEST_TOLD.as_secs()));
+    }
 }
 
 /// In seconds or as a date (RFC 9110, section 10.2.3).

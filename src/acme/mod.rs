@@ -26,6 +26,7 @@ use proofs::Proofs;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// How long an order may take, with all that is waited for.
@@ -146,19 +147,33 @@ impl Office {
     /// A [`Failure`]; what was kept before then is as it was.
     pub async fn ask(&self, settings: &config::Acme) -> Result<Certificate, Failure> {
         let courier = Courier::new(self.http.clone());
-        let asked = order::certificate(settings, &courier, &self.proofs);
-        let answered = timeout(PATIENCE, asked).await;
-        // Nobody looks any more.
+        // A task of its own: what an authority answers can be too much for those who read it, and the server has to
+        // outlive that. It ends with this set.
+        let mut order = JoinSet::new();
+        {
+            let (settings, courier, proofs) =
+                (settings.clone(), courier.clone(), self.proofs.clone());
+            order.spawn(async move { order::certificate(&settings, &courier, &proofs).await });
+        }
+        let ended = timeout(PATIENCE, order.join_next()).await;
+        // Nobody shows anything from here on.
+        order.shutdown().await;
         self.proofs.withdraw();
-        let mut answered = answered.unwrap_or_else(|_| {
-            Err(Failure::new(
+        let mut answered = match ended {
+            Ok(Some(Ok(answered))) => answered,
+            Ok(_) => Err(Failure::new(
+                Outcome::Unreachable,
+                "the authority's answer could not be worked with: reading it ended in a panic, which the log tells of \
+                 before this; all else goes on",
+            )),
+            Err(_) => Err(Failure::new(
                 Outcome::Unreachable,
                 format!(
                     "the authority was not done within {} minutes",
                     PATIENCE.as_secs() / 60
                 ),
-            ))
-        });
+            )),
+        };
         if let Err(failure) = &mut answered {
             failure.wait = failure.wait.max(courier.wait());
         }

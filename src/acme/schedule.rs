@@ -13,7 +13,7 @@ const FIRST_REST: Duration = Duration::from_secs(120);
 const LONGEST_REST: Duration = Duration::from_secs(6 * 3600);
 
 /// How long is waited at most because the authority says so.
-const LONGEST_TOLD: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const LONGEST_TOLD: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// When a certificate is renewed: when two thirds of its life are over, and up to a fiftieth of it later.
 #[must_use]

@@ -42,6 +42,10 @@ pub struct Conduct {
     pub unknown: Vec<String>,
     /// For how long orders are refused, as too many.
     pub limited: Option<u64>,
+    /// How long every answer asks to be left alone, in seconds.
+    pub retry_after: Option<u64>,
+    /// Where nonces are had, in place of its own URL.
+    pub new_nonce: Option<String>,
     /// The account that new ones have to be bound to, and its key.
     pub external_account: Option<(String, Vec<u8>)>,
 }
@@ -55,6 +59,8 @@ impl Default for Conduct {
             is_down: false,
             unknown: Vec::new(),
             limited: None,
+            retry_after: None,
+            new_nonce: None,
             external_account: None,
         }
     }
@@ -244,6 +250,9 @@ impl Desk {
         for (name, value) in &answer.headers {
             head += &format!("{name}: {value}\r\n");
         }
+        if let Some(seconds) = lock(&self.state).conduct.retry_after {
+            head += &format!("Retry-After: {seconds}\r\n");
+        }
         let body = if method == "HEAD" { "" } else { &answer.body };
         let stream = reader.get_mut();
         // The other side may have gone.
@@ -259,11 +268,12 @@ impl Desk {
 
     fn get(&self, path: &str) -> Answer {
         let at = |name: &str| format!("{}/{name}", self.url);
+        let new_nonce = lock(&self.state).conduct.new_nonce.clone();
         match path {
             "/directory" => answer(
                 200,
                 &json!({
-                    "newNonce": at("new-nonce"), "newAccount": at("new-account"), "newOrder": at("new-order"),
+                    "newNonce": new_nonce.unwrap_or_else(|| at("new-nonce")), "newAccount": at("new-account"), "newOrder": at("new-order"),
                     "revokeCert": at("revoke"), "keyChange": at("change"),
                 }),
             ),

@@ -2,6 +2,11 @@
 
 use crate::rig::{NAME, Rig, plain};
 
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_secs()
+}
+
 #[test]
 fn a_name_that_is_not_this_servers_is_told_with_what_the_authority_saw() {
     let rig = Rig::new();
@@ -29,10 +34,7 @@ fn an_authority_that_wants_to_be_left_alone_is() {
         1
     );
     let again = server.metric("hairpin_acme_next_attempt_timestamp_seconds");
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
+    let now = now();
     assert!(
         (now + 4900..now + 5100).contains(&again),
         "{again} at {now}"
@@ -42,6 +44,33 @@ fn an_authority_that_wants_to_be_left_alone_is() {
     server.expect_in_log("configuration read anew");
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(rig.authority.seen().orders, [[NAME]]);
+}
+
+#[test]
+fn an_answer_that_cannot_be_worked_with_costs_the_order_and_not_the_server() {
+    let rig = Rig::new();
+    rig.authority
+        .conduct(|conduct| conduct.new_nonce = Some(String::new()));
+    let server = rig.start(&plain());
+    server.expect_in_log("the authority's answer could not be worked with");
+    assert_eq!(
+        server.metric("hairpin_acme_orders_total{outcome=\"unreachable\"}"),
+        1
+    );
+    // It was told, and may have been mended.
+    rig.authority.conduct(|conduct| conduct.new_nonce = None);
+    server.reload();
+    server.has_certificate();
+    server.shown();
+}
+
+#[test]
+fn an_authority_that_asks_for_more_time_than_a_clock_can_show_is_dealt_with() {
+    let rig = Rig::new();
+    rig.authority
+        .conduct(|conduct| conduct.retry_after = Some(u64::MAX));
+    let server = rig.start(&plain());
+    server.has_certificate();
 }
 
 #[test]
