@@ -105,7 +105,7 @@ impl Office {
     ///
     /// # Errors
     /// A sentence that says what cannot be had.
-    pub async fn open(
+    pub fn open(
         settings: &config::Acme,
         tls: Option<Arc<Tls>>,
         owner: Option<(u32, u32)>,
@@ -124,7 +124,7 @@ impl Office {
         folder::prepare(&settings.state, owner)?;
         let mut listeners = Vec::new();
         for address in &settings.http_addresses {
-            listeners.push(Arc::new(wellknown::listen(*address, handed).await?));
+            listeners.push(Arc::new(wellknown::listen(*address, handed)?));
         }
         Ok(Office {
             http: Arc::new(http),

@@ -3,6 +3,7 @@
 
 use super::proofs::Proofs;
 use crate::net::handed::Handed;
+use crate::net::socket;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -36,16 +37,12 @@ const HEAD_LINES: usize = 64;
 const FOLDER: &str = "/.well-known/acme-challenge/";
 
 /// Opens a listener, or takes the one that was `handed` over.
-pub(super) async fn listen(
-    address: SocketAddr,
-    handed: &mut Handed,
-) -> Result<TcpListener, String> {
+pub(super) fn listen(address: SocketAddr, handed: &mut Handed) -> Result<TcpListener, String> {
     let claimed = handed.claim_stream(address);
     if let Some(socket) = claimed.map_err(|error| error.to_string())? {
         return TcpListener::from_std(socket.into()).map_err(|error| error.to_string());
     }
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| {
+    socket::tcp_door(address).map_err(|error| {
         let mend = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 "; where a web server has it, let that pass /.well-known/acme-challenge/ on to another address, and set \

@@ -9,6 +9,7 @@ use super::http::{self, Door};
 use super::office::{Offered, Office};
 use crate::config::{ADMIN_SOCKET, Settings};
 use crate::net::handed::Handed;
+use crate::net::socket;
 use crate::service::CannotServe;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
@@ -44,7 +45,7 @@ impl Doors {
     ///
     /// # Errors
     /// With the address that cannot be had, and why.
-    pub async fn open(
+    pub fn open(
         settings: &Settings,
         owner: Option<(u32, u32)>,
         handed: &mut Handed,
@@ -59,23 +60,21 @@ impl Doors {
             },
         };
         Ok(Doors {
-            metrics: tcp("metrics", "[metrics]", settings.metrics.address, handed).await?,
+            metrics: tcp("metrics", "[metrics]", settings.metrics.address, handed)?,
             socket,
-            admin: tcp("operators", "[admin]", settings.admin.address, handed).await?,
+            admin: tcp("operators", "[admin]", settings.admin.address, handed)?,
             credentials: tcp(
                 "credentials",
                 "[credentials]",
                 settings.credentials.address,
                 handed,
-            )
-            .await?,
+            )?,
             tester: tcp(
                 "the tester",
                 "[admin.tester]",
                 settings.admin.tester.address,
                 handed,
-            )
-            .await?,
+            )?,
         })
     }
 
@@ -133,7 +132,7 @@ impl Doors {
     }
 }
 
-async fn tcp(
+fn tcp(
     what: &str,
     section: &str,
     address: Option<SocketAddr>,
@@ -146,7 +145,7 @@ async fn tcp(
         let listener = TcpListener::from_std(socket.into());
         return listener.map(Some).map_err(CannotServe::new);
     }
-    let bound = TcpListener::bind(address).await;
+    let bound = socket::tcp_door(address);
     bound.map(Some).map_err(|error| {
         CannotServe::new(match error.kind() {
             io::ErrorKind::AddrInUse => format!(

@@ -74,7 +74,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         .map_err(fatal)?;
     runtime.block_on(async {
         let owner = account(&settings)?;
-        let doors = Doors::open(&settings, owner.owner(), &mut handed).await?;
+        let doors = Doors::open(&settings, owner.owner(), &mut handed)?;
         // Registered before anything runs, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate()).map_err(fatal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(fatal)?;
@@ -86,7 +86,7 @@ pub fn main(args: &RunArgs) -> Result<(), Failure> {
         let descriptors = descriptors::raise_limit();
         let tls = assembly::tls(&settings)?;
         let dtls = assembly::dtls(&settings)?;
-        let office = office(&settings, tls.clone(), &owner, &mut handed).await?;
+        let office = office(&settings, tls.clone(), &owner, &mut handed)?;
         let net = assembly::net_settings(&settings, tls.clone(), dtls.clone());
         let mut bound = Server::bind(net, &shared, handed).map_err(fatal)?;
         // What is read from the system is read before it is closed.
@@ -331,7 +331,7 @@ fn instance() -> Result<String, Failure> {
 }
 
 /// What certificates are asked for with, if an authority is to be asked.
-async fn office(
+fn office(
     settings: &Settings,
     tls: Option<Arc<Tls>>,
     account: &Account,
@@ -340,7 +340,7 @@ async fn office(
     match &settings.tls.acme {
         None => Ok(None),
         Some(acme) => {
-            let office = Office::open(acme, tls, account.owner(), handed).await;
+            let office = Office::open(acme, tls, account.owner(), handed);
             office.map(Some).map_err(Failure::new)
         }
     }

@@ -103,6 +103,18 @@ pub fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Opens a TCP socket at an address that no workers share. One for `[::]` leaves IPv4 to others, like those of workers do.
+/// A runtime has to be there, which the listener belongs to.
+///
+/// # Errors
+/// What the system says, for example that the address is in use.
+pub fn tcp_door(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let socket = stream(address)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    tokio::net::TcpListener::from_std(socket.into())
+}
+
 /// Opens the listening socket of a relayed transport address for TCP. Connections that start from the same address are
 /// made with [`tcp_towards_peer`].
 ///

@@ -1,12 +1,12 @@
 //! From no certificate to the first one.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::client::{binding, decode, mapped};
-use crate::rig::{NAME, PATIENCE, Rig, plain};
+use crate::rig::{NAME, PATIENCE, Rig, free_port, http, plain};
 
 #[test]
 fn a_name_is_proved_by_tls_and_its_certificate_is_shown() {
@@ -69,6 +69,20 @@ fn a_name_is_proved_over_http_and_nothing_else_is_served_there() {
         "/metrics",
     ] {
         assert!(server.http(path).starts_with("HTTP/1.1 404 "), "{path}");
+    }
+}
+
+#[test]
+fn authorities_are_answered_over_both_families_at_one_port() {
+    let rig = Rig::new();
+    let port = free_port();
+    let server = rig.start(&format!(
+        "{}\nchallenge = \"http-01\"\nhttp_addresses = [\"0.0.0.0:{port}\", \"[::]:{port}\"]",
+        plain()
+    ));
+    for ip in [server.at(0).ip(), Ipv6Addr::LOCALHOST.into()] {
+        let answer = http(SocketAddr::new(ip, port), "/");
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     }
 }
 

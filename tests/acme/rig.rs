@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -30,6 +30,12 @@ fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, high | 0x80, low, count)
 }
 
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    let socket = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.local_addr().unwrap().port()
+}
+
 /// An authority, and the place for a server.
 pub struct Rig {
     pub authority: Authority,
@@ -38,6 +44,8 @@ pub struct Rig {
     /// Who the server is to be, if it is root: whoever the test is.
     pub user: String,
     pub state: &'static str,
+    /// The file with the certificate of the authority's directory.
+    pub ca: &'static str,
 }
 
 impl Rig {
@@ -50,6 +58,7 @@ impl Rig {
             address,
             user: fs::metadata(folder.path()).unwrap().uid().to_string(),
             state: "state",
+            ca: "ca.pem",
             folder,
         };
         fs::write(rig.path("ca.pem"), &rig.authority.root_pem).unwrap();
@@ -63,7 +72,7 @@ impl Rig {
     /// Writes the configuration, with these lines under [tls.acme].
     pub fn configure(&self, acme: &str) {
         let (address, directory) = (self.address, self.authority.directory());
-        let (user, state) = (&self.user, self.state);
+        let (user, state, ca) = (&self.user, self.state, self.ca);
         let text = format!(
             "[server]\nworkers = 1\nuser = \"{user}\"\n\
              [[listener]]\ntransport = \"tls\"\naddress = \"{address}:{TLS}\"\n\
@@ -72,7 +81,7 @@ impl Rig {
              [relay]\nports = \"50000-50099\"\n[[relay.address]]\naddress = \"{address}\"\n\
              [auth]\nrealm = \"example.org\"\n[[auth.user]]\nname = \"alice\"\npassword = \"wonderland\"\n\
              [peers]\nallow = [\"127.0.0.0/8\"]\n[log]\nlevel = \"info,hairpin=debug\"\n\
-             [tls.acme]\nagree_to_terms = true\ndirectory = \"{directory}\"\ndirectory_ca = \"ca.pem\"\nstate = \"{state}\"\n\
+             [tls.acme]\nagree_to_terms = true\ndirectory = \"{directory}\"\ndirectory_ca = \"{ca}\"\nstate = \"{state}\"\n\
              {acme}\n"
         );
         fs::write(
@@ -221,12 +230,17 @@ impl Server<'_> {
 
     /// What is asked over plain HTTP where authorities look.
     pub fn http(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.at(HTTP)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        http(self.at(HTTP), path)
     }
+}
+
+/// What is asked over plain HTTP at an address.
+pub fn http(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 impl Drop for Server<'_> {

@@ -97,6 +97,20 @@ fn a_metrics_port_in_use_is_named() {
 }
 
 #[test]
+fn a_metrics_address_of_all_ipv6_leaves_the_port_to_a_listener_of_ipv4() {
+    let setup = Setup::new();
+    let given = format!("127.0.0.1:{}", setup.metrics_port());
+    let text = setup
+        .text()
+        .replace(&given, &format!("[::]:{}", setup.port()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hairpin.toml");
+    std::fs::write(&path, text).unwrap();
+    let process = hairpin(&["run", "-c", path.to_str().unwrap()]);
+    process.wait_for_log("start", |line| line.contains("\"message\":\"ready\""));
+}
+
+#[test]
 fn addresses_of_other_hosts_are_named() {
     // RFC 5737: nobody has it.
     let elsewhere: IpAddr = "203.0.113.77".parse().unwrap();
