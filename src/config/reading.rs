@@ -26,7 +26,7 @@ pub(super) struct Reading {
     pub settings: Settings,
     /// Whether a secret is written in the text itself.
     pub inline_secrets: bool,
-    /// The files it names, secrets' and certificates'.
+    /// The files it names, secrets', certificates' and authorities'.
     pub files: Vec<PathBuf>,
 }
 
@@ -71,6 +71,8 @@ pub(super) fn read(text: &str, origin: &str, base: &Path) -> Result<Reading, Inv
             certificate.key_file().to_owned(),
         ]);
     }
+    let acme = settings.tls.acme.as_ref();
+    files.extend(acme.and_then(|acme| acme.directory_ca.clone()));
     if problems.is_empty() {
         Ok(Reading {
             settings,

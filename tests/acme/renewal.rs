@@ -110,6 +110,19 @@ fn a_reload_that_is_nothing_to_the_certificate_asks_for_none() {
 }
 
 #[test]
+fn the_authoritys_own_certificate_can_be_read_again_wherever_it_is() {
+    let mut rig = Rig::new();
+    // A folder of which nothing else is read.
+    rig.ca = "authority/ca.pem";
+    std::fs::create_dir(rig.path("authority")).unwrap();
+    std::fs::rename(rig.path("ca.pem"), rig.path(rig.ca)).unwrap();
+    let server = rig.start(&plain());
+    server.has_certificate();
+    server.reload();
+    server.expect_in_log("configuration read anew");
+}
+
+#[test]
 fn what_the_authority_is_asked_with_changes_with_a_restart_and_the_log_says_so() {
     let rig = Rig::new();
     let server = rig.start(&plain());
