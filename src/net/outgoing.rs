@@ -16,15 +16,21 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 /// How requests name their sender.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("hairpin/", env!("CARGO_PKG_VERSION")));
+
+/// How long an address is tried before the next one is as well.
+const START: Duration = Duration::from_millis(250);
 
 /// What requests go out with.
 pub struct Outgoing {
@@ -85,14 +91,32 @@ impl Outgoing {
         let resolver = resolver.ok_or_else(|| io::Error::other("no name was to be looked up"))?;
         let found = resolver.lookup_ip(host).await;
         let found = found.map_err(|error| io::Error::other(error.to_string()))?;
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in found.iter() {
-            match TcpStream::connect((address, port)).await {
+        let addresses = found.iter().map(|ip| SocketAddr::new(ip, port));
+        first_to_answer(addresses.collect()).await
+    }
+}
+
+/// A connection with whichever address answers first. Each is given a start before the next, so that one that leads nowhere
+/// costs no more than that (RFC 8305, section 5).
+async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    let mut left = addresses.into_iter();
+    // Those that are not needed any more end with it.
+    let mut tries = JoinSet::new();
+    loop {
+        match left.next() {
+            Some(address) => drop(tries.spawn(TcpStream::connect(address))),
+            None if tries.is_empty() => return Err(last),
+            None => {}
+        }
+        let is_last = left.len() == 0;
+        tokio::select! {
+            Some(tried) = tries.join_next() => match tried.map_err(io::Error::other).flatten() {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
-            }
+            },
+            () = sleep(START), if !is_last => {}
         }
-        Err(last)
     }
 }
 
@@ -162,4 +186,54 @@ fn failed(error: hyper::Error) -> io::Error {
         behind = error.source();
     }
     io::Error::other(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::first_to_answer;
+    use socket2::{Domain, SockAddr, Socket, Type};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    /// An address at which nobody answers, for as long as what comes with it is held: its queue is full.
+    fn silent() -> (SocketAddr, (Socket, Vec<TcpStream>)) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&SockAddr::from(any)).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let soon = Duration::from_millis(200);
+        let waiting = (0..3).map_while(|_| TcpStream::connect_timeout(&address, soon).ok());
+        let waiting: Vec<_> = waiting.collect();
+        assert!(waiting.len() < 3, "the queue takes all");
+        (address, (socket, waiting))
+    }
+
+    fn nobody() -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_leads_nowhere_does_not_keep_from_the_next() {
+        let (silent, _full) = silent();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let good = listener.local_addr().unwrap();
+        let begin = Instant::now();
+        let stream = first_to_answer(vec![nobody(), silent, good]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn where_no_address_answers_it_is_said_why() {
+        let refused = first_to_answer(vec![nobody(), nobody()]).await;
+        let kind = std::io::ErrorKind::ConnectionRefused;
+        assert_eq!(refused.unwrap_err().kind(), kind);
+        let none = first_to_answer(Vec::new()).await;
+        let kind = std::io::ErrorKind::AddrNotAvailable;
+        assert_eq!(none.unwrap_err().kind(), kind);
+    }
 }
