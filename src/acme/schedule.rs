@@ -1,7 +1,7 @@
 //! When a certificate is renewed, and when an order that failed is tried again.
 //!
 //! Nothing but numbers: times are seconds since 1970, `spread` is a random number from 0 to 1 by which servers that
-//! were started together do not ask together.
+//! were started together do not ask together. Main type: [`Hold`].
 
 use std::time::Duration;
 
@@ -45,4 +45,62 @@ pub fn rest_after_failures(failures: u32, told: Option<Duration>, spread: f64) -
     };
     let rest = rest.mul_f64(1.0 + spread.clamp(0.0, 1.0) / 4.0);
     rest.max(told.unwrap_or_default().min(LONGEST_TOLD))
+}
+
+/// Until when no order is made, and why. Without a reason, by default, there is nothing to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    until: i64,
+    /// Until when the authority wants to be left alone.
+    told: i64,
+    /// Orders that failed since the last that did not.
+    failures: u32,
+}
+
+impl Hold {
+    /// The time before which no order is made.
+    #[must_use]
+    pub const fn until(&self) -> i64 {
+        self.until
+    }
+
+    /// After an order that failed. `told` is how long the authority wants to be left alone.
+    #[must_use]
+    pub fn failed(self, now: i64, told: Option<Duration>, spread: f64) -> Self {
+        let failures = self.failures.saturating_add(1);
+        let after = |rest: Duration| now.saturating_add(rest.as_secs().cast_signed());
+        Hold {
+            until: after(rest_after_failures(failures, told, spread)),
+            told: told.map_or(0, |told| after(told.min(LONGEST_TOLD))),
+            failures,
+        }
+    }
+
+    /// After an order that brought a certificate of this life.
+    #[must_use]
+    pub fn succeeded(now: i64, not_before: i64, not_after: i64) -> Self {
+        Hold {
+            until: rest_after_success(now, not_before, not_after),
+            ..Hold::default()
+        }
+    }
+
+    /// After a reload, by which something may have been mended that an order failed for.
+    #[must_use]
+    pub const fn reloaded(self) -> Self {
+        if self.failures == 0 {
+            return self;
+        }
+        self.for_another()
+    }
+
+    /// For an order of something else, of the same authority: what came of others is nothing to it, but what the authority
+    /// said holds.
+    #[must_use]
+    pub const fn for_another(self) -> Self {
+        Hold {
+            until: self.told,
+            ..self
+        }
+    }
 }

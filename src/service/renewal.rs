@@ -5,7 +5,8 @@
 //! [`Service::keep_certificate`].
 
 use super::{CannotServe, Service};
-use crate::acme::{Failure, Office, Outcome, schedule};
+use crate::acme::schedule::{self, Hold};
+use crate::acme::{Failure, Office, Outcome};
 use crate::config::{self, Certificate, Settings};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,17 +49,6 @@ impl Asking {
     }
 }
 
-/// Why no order is made before some time.
-#[derive(Clone, Copy, Default)]
-struct Hold {
-    /// Unix time.
-    until: i64,
-    /// Unix time that the authority has said.
-    told: i64,
-    /// Orders that failed since the last that did not.
-    failures: u32,
-}
-
 fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
@@ -83,19 +73,15 @@ impl Service {
             };
             let wanted = Some((acme.certificate_file(), acme.domains.clone()));
             if asked_for != wanted {
-                // What came of other orders is nothing to this one, but how often the same authority may be asked.
                 let file =
                     |of: &Option<(PathBuf, Vec<String>)>| of.as_ref().map(|(file, _)| file.clone());
                 hold = if file(&asked_for) == file(&wanted) {
-                    Hold {
-                        until: hold.told,
-                        ..hold
-                    }
+                    hold.for_another()
                 } else {
                     Hold::default()
                 };
             }
-            let due = due(acme, spread).max(hold.until);
+            let due = due(acme, spread).max(hold.until());
             let shown = u64::try_from(due.max(now())).unwrap_or(0);
             self.asking.next.store(shown, Ordering::Relaxed);
             if due > now() {
@@ -103,9 +89,7 @@ impl Service {
                 tokio::select! {
                     () = sleep(left) => {}
                     // Whoever reloads may have mended something.
-                    () = self.asking.reloaded.notified() => if hold.failures > 0 {
-                        hold = Hold { until: hold.told, ..hold };
-                    },
+                    () = self.asking.reloaded.notified() => hold = hold.reloaded(),
                 }
                 continue;
             }
@@ -132,13 +116,18 @@ impl Service {
                         not_after = certificate.not_after_date(),
                         "certificate from the authority is in force"
                     );
-                    let (from, to) = (certificate.not_before(), certificate.not_after());
-                    Hold {
-                        until: schedule::rest_after_success(now(), from, to),
-                        ..Hold::default()
-                    }
+                    Hold::succeeded(now(), certificate.not_before(), certificate.not_after())
                 }
-                Err(failure) => failed(hold, &failure, acme, spread),
+                Err(failure) => {
+                    let now = now();
+                    let next = hold.failed(now, failure.wait, spread);
+                    tell(
+                        &failure,
+                        acme,
+                        Duration::from_secs(next.until().abs_diff(now)),
+                    );
+                    next
+                }
             };
         }
     }
@@ -181,11 +170,8 @@ fn due(acme: &config::Acme, spread: f64) -> i64 {
     })
 }
 
-/// Tells the log, and when the next order may be.
-fn failed(hold: Hold, failure: &Failure, acme: &config::Acme, spread: f64) -> Hold {
-    let failures = hold.failures.saturating_add(1);
-    let rest = schedule::rest_after_failures(failures, failure.wait, spread);
-    let again = Duration::from_secs(rest.as_secs());
+/// Tells the log that there is no certificate, and when the next order is made.
+fn tell(failure: &Failure, acme: &config::Acme, again: Duration) {
     match &acme.certificate {
         Some(former) => error!(
             names = acme.domains.join(" "),
@@ -200,14 +186,5 @@ fn failed(hold: Hold, failure: &Failure, acme: &config::Acme, spread: f64) -> Ho
             again_in = ?again,
             "no certificate, and TLS handshakes fail until there is one: {failure}"
         ),
-    }
-    let seconds = |of: Duration| i64::try_from(of.as_secs()).unwrap_or(i64::MAX);
-    let told = failure
-        .wait
-        .map_or(0, |_| now().saturating_add(seconds(rest)));
-    Hold {
-        until: now().saturating_add(seconds(rest)),
-        told,
-        failures,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hairpin::acme::schedule::{renewal, rest_after_failures, rest_after_success};
+use hairpin::acme::schedule::{Hold, renewal, rest_after_failures, rest_after_success};
 
 const DAY: i64 = 86400;
 
@@ -57,4 +57,35 @@ fn what_the_authority_asks_for_is_kept_up_to_a_week() {
     assert_eq!(told(10), 120);
     assert_eq!(told(50_000), 50_000);
     assert_eq!(told(u64::MAX), 7 * 86400);
+}
+
+#[test]
+fn a_reload_after_a_failure_leaves_only_what_the_authority_said() {
+    let failed = Hold::default().failed(1000, None, 0.0);
+    assert_eq!(failed.until(), 1120);
+    assert_eq!(failed.reloaded().until(), 0);
+    let wait = |seconds| Some(Duration::from_secs(seconds));
+    // It wants less than a server waits by itself, or more.
+    let failed = Hold::default().failed(1000, wait(10), 0.0);
+    assert_eq!((failed.until(), failed.reloaded().until()), (1120, 1010));
+    let failed = Hold::default().failed(1000, wait(5000), 0.0);
+    assert_eq!((failed.until(), failed.reloaded().until()), (6000, 6000));
+    let failed = Hold::default().failed(1000, wait(u64::MAX), 0.0);
+    assert_eq!(failed.reloaded().until(), 1000 + 7 * DAY);
+}
+
+#[test]
+fn failures_count_on_over_a_reload_and_end_with_a_certificate() {
+    let failed = Hold::default().failed(1000, None, 0.0).reloaded();
+    assert_eq!(failed.failed(1010, None, 0.0).until(), 1010 + 240);
+    let got = Hold::succeeded(1000, 0, 100_000);
+    assert_eq!(got.until(), 11_000);
+    assert_eq!(got.failed(20_000, None, 0.0).until(), 20_120);
+}
+
+#[test]
+fn a_reload_after_a_certificate_asks_for_no_other_but_other_names_do() {
+    let got = Hold::succeeded(1000, 0, 100_000);
+    assert_eq!(got.reloaded().until(), 11_000);
+    assert_eq!(got.for_another().until(), 0);
 }
