@@ -101,7 +101,10 @@ impl Service {
             );
             let asked = office.ask(acme).await;
             let asked = match asked {
-                Ok(certificate) => self.take_certificate(acme, certificate).await,
+                Ok(certificate) => {
+                    let taken = self.take_certificate(acme, &certificate).await;
+                    taken.map(|is_in_force| (certificate, is_in_force))
+                }
                 Err(failure) => Err(failure),
             };
             let outcome = asked
@@ -110,41 +113,43 @@ impl Service {
             self.asking.count(outcome);
             spread = rand::random();
             hold = match asked {
-                Ok(certificate) => {
+                Ok((certificate, is_in_force)) => {
                     info!(
                         names = certificate.names().join(" "),
                         not_after = certificate.not_after_date(),
-                        "certificate from the authority is in force"
+                        "certificate from the authority is {}",
+                        if is_in_force {
+                            "in force"
+                        } else {
+                            "kept, not in use: [tls.acme] is another since it was asked for"
+                        }
                     );
                     Hold::succeeded(now(), certificate.not_before(), certificate.not_after())
                 }
                 Err(failure) => {
                     let now = now();
                     let next = hold.failed(now, failure.wait, spread);
-                    tell(
-                        &failure,
-                        acme,
-                        Duration::from_secs(next.until().abs_diff(now)),
-                    );
+                    let again = Duration::from_secs(next.until().abs_diff(now));
+                    tell(&failure, acme, &self.settings().tls, again);
                     next
                 }
             };
         }
     }
 
-    /// Shows clients a certificate from the next handshake on, if it still is what the settings ask for.
+    /// Shows clients a certificate from the next handshake on, if it still is what the settings ask for; whether it is.
     async fn take_certificate(
         &self,
         asked: &config::Acme,
-        certificate: Certificate,
-    ) -> Result<Certificate, Failure> {
+        certificate: &Certificate,
+    ) -> Result<bool, Failure> {
         let _one = self.changes.lock().await;
         let mut settings = Settings::clone(&self.settings());
         let Some(acme) = &mut settings.tls.acme else {
-            return Ok(certificate);
+            return Ok(false);
         };
         if acme.certificate_file() != asked.certificate_file() {
-            return Ok(certificate);
+            return Ok(false);
         }
         acme.certificate = Some(certificate.clone());
         let unfit = |CannotServe(why)| Failure {
@@ -154,7 +159,7 @@ impl Service {
         };
         self.show(&settings.tls).map_err(unfit)?;
         self.settings.store(settings.into());
-        Ok(certificate)
+        Ok(true)
     }
 }
 
@@ -170,21 +175,21 @@ fn due(acme: &config::Acme, spread: f64) -> i64 {
     })
 }
 
-/// Tells the log that there is no certificate, and when the next order is made.
-fn tell(failure: &Failure, acme: &config::Acme, again: Duration) {
-    match &acme.certificate {
-        Some(former) => error!(
-            names = acme.domains.join(" "),
-            outcome = failure.outcome.name(),
-            again_in = ?again,
-            not_after = former.not_after_date(),
-            "no new certificate, the former one stays: {failure}"
-        ),
-        None => error!(
-            names = acme.domains.join(" "),
-            outcome = failure.outcome.name(),
-            again_in = ?again,
-            "no certificate, and TLS handshakes fail until there is one: {failure}"
-        ),
-    }
+/// Tells the log that there is no certificate, what clients are shown meanwhile, and when the next order is made.
+fn tell(failure: &Failure, acme: &config::Acme, shown: &config::Tls, again: Duration) {
+    let former = acme.certificate.as_ref();
+    let meanwhile = match former {
+        Some(_) => "no new certificate, the former one stays",
+        None if shown.shown().next().is_some() => {
+            "no certificate, and clients are shown those of files until there is one"
+        }
+        None => "no certificate, and TLS handshakes fail until there is one",
+    };
+    error!(
+        names = acme.domains.join(" "),
+        outcome = failure.outcome.name(),
+        again_in = ?again,
+        not_after = former.map(Certificate::not_after_date),
+        "{meanwhile}: {failure}"
+    );
 }

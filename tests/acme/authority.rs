@@ -36,6 +36,8 @@ pub struct Conduct {
     pub age: Duration,
     /// How many requests are told that their nonce is bad.
     pub bad_nonces: u32,
+    /// How long each answer takes.
+    pub delay: Duration,
     /// Whether it answers at all.
     pub is_down: bool,
     /// Names that are nobody's.
@@ -56,6 +58,7 @@ impl Default for Conduct {
             life: Duration::from_secs(90 * 86400),
             age: Duration::from_secs(3600),
             bad_nonces: 0,
+            delay: Duration::ZERO,
             is_down: false,
             unknown: Vec::new(),
             limited: None,
@@ -142,7 +145,8 @@ impl Authority {
         let root = params.self_signed(&key).unwrap();
         let issuer = Issuer::new(params, key);
         let own_key = KeyPair::generate().unwrap();
-        let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let own =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
         let own = own.signed_by(&own_key, &issuer).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -239,6 +243,8 @@ impl Desk {
             }
             _ => self.get(&path),
         };
+        let delay = lock(&self.state).conduct.delay;
+        std::thread::sleep(delay);
         assert!(headers["user-agent"].starts_with("hairpin/"));
         let mut head = format!(
             "HTTP/1.1 {} X\r\nContent-Type: {}\r\nContent-Length: {}\r\nReplay-Nonce: {}\r\n",

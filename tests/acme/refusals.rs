@@ -74,6 +74,19 @@ fn an_authority_that_asks_for_more_time_than_a_clock_can_show_is_dealt_with() {
 }
 
 #[test]
+fn where_there_is_a_certificate_of_a_file_handshakes_are_not_said_to_fail() {
+    let rig = Rig::new();
+    rig.authority.conduct(|conduct| conduct.is_down = true);
+    let own = rcgen::generate_simple_self_signed(vec!["other.example.org".to_owned()]).unwrap();
+    std::fs::write(rig.path("own.crt"), own.cert.pem()).unwrap();
+    std::fs::write(rig.path("own.key"), own.signing_key.serialize_pem()).unwrap();
+    let file = "[[tls.certificate]]\ncertificate = \"own.crt\"\nkey = \"own.key\"";
+    let server = rig.start(&format!("{}\n{file}", plain()));
+    server.expect_in_log("clients are shown those of files until there is one");
+    assert!(!server.log().contains("handshakes fail"));
+}
+
+#[test]
 fn a_folder_that_others_can_look_into_is_refused() {
     let rig = Rig::new();
     rig.make_state(0o755);

@@ -123,6 +123,21 @@ fn the_authoritys_own_certificate_can_be_read_again_wherever_it_is() {
 }
 
 #[test]
+fn a_certificate_that_is_not_asked_for_any_more_when_it_comes_is_kept_and_not_said_to_be_in_force()
+{
+    let rig = Rig::new();
+    rig.authority
+        .conduct(|conduct| conduct.delay = Duration::from_millis(200));
+    let server = rig.start(&plain());
+    server.expect_in_log("an account with the authority was made");
+    rig.edit("/directory\"", "/other-directory\"");
+    server.reload();
+    server.expect_in_log("kept, not in use");
+    assert!(!server.log().contains("is in force"), "{}", server.log());
+    assert_eq!(rig.authority.seen().certificates, 1);
+}
+
+#[test]
 fn what_the_authority_is_asked_with_changes_with_a_restart_and_the_log_says_so() {
     let rig = Rig::new();
     let server = rig.start(&plain());

@@ -91,6 +91,13 @@ impl Rig {
         .unwrap();
     }
 
+    /// Writes something else into the configuration.
+    pub fn edit(&self, old: &str, new: &str) {
+        let text = fs::read_to_string(self.path("hairpin.toml")).unwrap();
+        assert!(text.contains(old));
+        fs::write(self.path("hairpin.toml"), text.replace(old, new)).unwrap();
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
         command
