@@ -39,7 +39,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// A client for URLs like this one; of the system is read what these need. `ca` is the file of the authorities that
+    /// A client for URLs like this one, whoever's; of the system is read what these need. `ca` is the file of the authorities that
     /// the other side's certificate may be from; without one they are the system's.
     ///
     /// # Errors
@@ -47,11 +47,13 @@ impl Outgoing {
     pub fn new(uri: &Uri, ca: Option<&Path>) -> Result<Self, String> {
         let is_https = uri.scheme_str() == Some("https");
         let tls = is_https.then(|| authorities::client(ca)).transpose()?;
-        let is_name = bare_host(uri).parse::<IpAddr>().is_err();
-        let resolver = is_name
-            .then(|| TokioResolver::builder_tokio().and_then(|builder| builder.build()))
-            .transpose()
-            .map_err(|error| format!("names cannot be looked up: {error}"))?;
+        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+        let resolver = match resolver {
+            Ok(resolver) => Some(resolver),
+            // A later URL may have a name, but this one can do without.
+            Err(_) if bare_host(uri).parse::<IpAddr>().is_ok() => None,
+            Err(error) => return Err(format!("names cannot be looked up: {error}")),
+        };
         Ok(Outgoing {
             tls: tls.map(Arc::new),
             resolver,
@@ -88,7 +90,9 @@ impl Outgoing {
             return TcpStream::connect((address, port)).await;
         }
         let resolver = self.resolver.as_ref();
-        let resolver = resolver.ok_or_else(|| io::Error::other("no name was to be looked up"))?;
+        let resolver = resolver.ok_or_else(|| {
+            io::Error::other("names could not be looked up when the server started")
+        })?;
         let found = resolver.lookup_ip(host).await;
         let found = found.map_err(|error| io::Error::other(error.to_string()))?;
         let addresses = found.iter().map(|ip| SocketAddr::new(ip, port));

@@ -138,6 +138,19 @@ fn a_certificate_that_is_not_asked_for_any_more_when_it_comes_is_kept_and_not_sa
 }
 
 #[test]
+fn a_reload_brings_an_authority_by_its_name_where_there_was_an_address() {
+    let rig = Rig::new();
+    let server = rig.start(&plain());
+    server.has_certificate();
+    rig.edit(
+        "directory = \"https://127.0.0.1:",
+        "directory = \"https://localhost:",
+    );
+    server.reload();
+    server.wait_until("second order", || rig.authority.seen().certificates == 2);
+}
+
+#[test]
 fn what_the_authority_is_asked_with_changes_with_a_restart_and_the_log_says_so() {
     let rig = Rig::new();
     let server = rig.start(&plain());
