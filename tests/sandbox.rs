@@ -7,6 +7,7 @@ use hairpin::sandbox::{Account, AccountError, Layer, Plan, Reach, confine};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
@@ -102,6 +103,10 @@ fn what_is_written_can_take_the_place_of_what_was_there_and_cannot_be_moved_out(
             .unwrap();
         fs::rename(at("writable/new"), at("writable/kept")).unwrap();
         assert_eq!(fs::read(at("writable/kept")).unwrap(), b"new");
+        let kept = fs::File::open(at("writable/kept")).unwrap();
+        let chmod = |mode| kept.set_permissions(fs::Permissions::from_mode(mode));
+        chmod(0o600).unwrap();
+        assert!(chmod(0o666).is_err());
         assert!(fs::rename(at("writable/kept"), at("out")).is_err());
     });
 }

@@ -84,14 +84,17 @@ fn open(file: &Path) -> io::Result<File> {
         .truncate(true)
         .mode(0o600)
         .open(file)?;
-    // Somebody else's file keeps its mode.
-    match open.metadata()?.permissions().mode() & 0o077 {
-        0 => Ok(open),
-        _ => Err(io::Error::other(format!(
-            "{} can be read by others than its owner",
-            file.display()
-        ))),
+    // It may have been there before, and have been made readable for a group since.
+    if open.metadata()?.permissions().mode() & 0o077 != 0 {
+        let own = fs::Permissions::from_mode(0o600);
+        open.set_permissions(own).map_err(|error| {
+            let name = file.display();
+            io::Error::other(format!(
+                "{name} can be read by others than its owner, and chmod 0600 fails: {error}"
+            ))
+        })?;
     }
+    Ok(open)
 }
 
 fn in_the_making(file: &Path) -> PathBuf {

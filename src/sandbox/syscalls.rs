@@ -218,6 +218,8 @@ fn allowed() -> Result<BTreeMap<i64, Vec<seccompiler::SeccompRule>>, seccompiler
     let mask = u64::from(namespaces as u32) | libc::CLONE_THREAD as u64;
     let threads = rule(0, Qword, MaskedEq(mask), libc::CLONE_THREAD as u64)?;
     allowed.insert(libc::SYS_clone, vec![threads]);
+    // A file that is to be its owner's alone is made so, and no file anything else.
+    allowed.insert(libc::SYS_fchmod, one_of(1, &[0o600])?);
     // Names of threads and of memory, and how exactly a thread sleeps.
     let options = [
         libc::PR_SET_NAME,

@@ -153,6 +153,26 @@ fn what_is_kept_is_for_the_servers_user_alone() {
 }
 
 #[test]
+fn a_file_that_others_may_read_by_now_is_for_the_servers_user_alone_again() {
+    let rig = Rig::new();
+    rig.authority.conduct(|conduct| conduct.is_down = true);
+    let server = rig.start(&plain());
+    drop(server);
+    // As a volume does that is given to a group.
+    let left: Vec<_> = fs::read_dir(rig.path("state")).unwrap().collect();
+    let left = left.into_iter().map(|entry| entry.unwrap().path());
+    let left = left
+        .filter(|file| file.extension().is_some_and(|end| end == "new"))
+        .inspect(|file| fs::set_permissions(file, fs::Permissions::from_mode(0o660)).unwrap());
+    assert_eq!(left.count(), 1);
+    rig.authority.conduct(|conduct| conduct.is_down = false);
+    let server = rig.start(&plain());
+    server.has_certificate();
+    let mode = fs::metadata(rig.kept()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
 fn a_server_that_starts_again_uses_what_it_has_kept_and_asks_for_nothing() {
     let rig = Rig::new();
     let server = rig.start(&plain());
