@@ -3,7 +3,9 @@
 
 use super::proofs::Proofs;
 use crate::net::handed::Handed;
+use crate::net::places::{Places, Source};
 use crate::net::socket;
+use crate::policy::Prefixes;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -17,12 +19,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tracing::warn;
 
-/// Connections at one time; the next ones wait in the system's queue.
-const CONNECTIONS: usize = 32;
+/// How many connections there are at one time, and how many of them one network has; who has been there longest makes room
+/// for the next. All are one network's where a web server passes them on.
+const CONNECTIONS: usize = 64;
+const CONNECTIONS_OF_SOURCE: usize = 32;
 
 /// How long one may take, from its first byte to its end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,7 +63,7 @@ pub(super) fn listen(address: SocketAddr, handed: &mut Handed) -> Result<TcpList
 
 /// Serves for as long as it is polled.
 pub(super) async fn serve(listeners: &[Arc<TcpListener>], proofs: &Arc<Proofs>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS, CONNECTIONS_OF_SOURCE, Arc::default());
     let mut all = JoinSet::new();
     for listener in listeners {
         all.spawn(accept(listener.clone(), places.clone(), proofs.clone()));
@@ -68,22 +72,34 @@ pub(super) async fn serve(listeners: &[Arc<TcpListener>], proofs: &Arc<Proofs>) 
     std::future::pending().await
 }
 
-async fn accept(listener: Arc<TcpListener>, places: Arc<Semaphore>, proofs: Arc<Proofs>) {
+async fn accept(listener: Arc<TcpListener>, places: Arc<Places>, proofs: Arc<Proofs>) {
+    let mut is_failing = false;
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let proofs = proofs.clone();
-                tokio::spawn(async move {
-                    // Whoever takes longer is no authority.
-                    let _ = timeout(PATIENCE, connection(stream, &proofs)).await;
-                    drop(place);
-                });
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Once is enough: it may fail for as long as descriptors are short.
+                if !is_failing {
+                    warn!(%error, "authorities that look over HTTP are not let in");
+                }
+                is_failing = true;
+                sleep(REST).await;
+                continue;
             }
-            Err(_) => sleep(REST).await,
-        }
+        };
+        is_failing = false;
+        let network = Prefixes::default().of(from.ip());
+        let Some(place) = places.take(Source::Network(network)) else {
+            continue;
+        };
+        let proofs = proofs.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                // Whoever takes longer is no authority.
+                _ = timeout(PATIENCE, connection(stream, &proofs)) => {}
+                () = place.lost() => {}
+            }
+        });
     }
 }
 

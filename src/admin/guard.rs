@@ -10,10 +10,10 @@
 use super::answer::Refusal;
 use super::http::Door;
 use super::office::Office;
-use super::places::Standing;
 use super::tester;
 use crate::auth::Secret;
 use crate::config::Scope;
+use crate::net::places::Standing;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;

@@ -1,12 +1,12 @@
-//! Connections: accepted, bounded in number ([`super::places`]), time and size, and handed to the router.
+//! Connections: accepted, bounded in number ([`crate::net::places`]), time and size, and handed to the router.
 //!
 //! Whoever comes in by a unix socket and may not is turned away here, since the system says who it is. What a request has
 //! to show is [`super::guard`]'s concern. Main items: [`Door`], [`serve_tcp`], [`serve_unix`].
 
 use super::answer::Refusal;
 use super::office::Office;
-use super::places::{Place, Places, Source};
 use crate::net::peer_groups;
+use crate::net::places::{Place, Places, Source};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};

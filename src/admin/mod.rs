@@ -23,7 +23,6 @@ mod minting;
 mod office;
 mod orders;
 mod page;
-mod places;
 mod ready;
 mod refusals;
 mod sampler;

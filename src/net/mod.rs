@@ -50,6 +50,7 @@ mod outbox;
 pub mod outgoing;
 mod pace;
 pub mod peer_groups;
+pub(crate) mod places;
 mod proxy;
 mod receiver;
 pub mod refusals;

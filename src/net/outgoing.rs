@@ -39,8 +39,8 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// A client for URLs like this one, whoever's; of the system is read what these need. `ca` is the file of the authorities that
-    /// the other side's certificate may be from; without one they are the system's.
+    /// A client for URLs like this one, at any host; of the system is read what these need. `ca` is the file of the
+    /// authorities that the other side's certificate may be from; without one they are the system's.
     ///
     /// # Errors
     /// A sentence that says what of the system cannot be read.

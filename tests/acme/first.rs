@@ -1,9 +1,9 @@
 //! From no certificate to the first one.
 
 use std::fs;
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::client::{binding, decode, mapped};
 use crate::rig::{NAME, PATIENCE, Rig, free_port, http, plain};
@@ -84,6 +84,23 @@ fn authorities_are_answered_over_both_families_at_one_port() {
         let answer = http(SocketAddr::new(ip, port), "/");
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     }
+}
+
+#[test]
+fn connections_that_say_nothing_do_not_keep_authorities_out() {
+    let rig = Rig::new();
+    rig.authority.conduct(|conduct| conduct.is_down = true);
+    let server = rig.start(&format!(
+        "{}\nchallenge = \"http-01\"\nhttp_addresses = [\"HTTP\"]",
+        plain()
+    ));
+    let silent: Vec<_> = (0..100)
+        .map(|_| TcpStream::connect(server.at(8080)).unwrap())
+        .collect();
+    let begin = Instant::now();
+    assert!(server.http("/").starts_with("HTTP/1.1 404 "));
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    drop(silent);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Who has a connection to a door, and who makes room when there are too many.
+//! Who has a connection to a door, and who makes room when there are too many. Doors are where HTTP comes in, for operators
+//! and for authorities; the connections of clients are counted by a gate of their own.
 //!
 //! A door has so many places, and one source so many of them: a network over TCP, a user at the unix socket. Nobody waits
 //! for a place behind somebody who says nothing: a connection that comes to a full door takes the place of the one that has
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 /// Whom connections are counted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub enum Source {
     /// A network.
     Network(Prefix),
     /// A user of this machine.
@@ -21,7 +22,7 @@ pub(super) enum Source {
 }
 
 /// The places of a door.
-pub(super) struct Places {
+pub struct Places {
     most: usize,
     most_of_source: usize,
     taken: Mutex<Vec<Arc<Held>>>,
@@ -39,7 +40,7 @@ struct Held {
 
 /// What a connection has to show for itself. Clones are of the same connection.
 #[derive(Clone, Default)]
-pub(super) struct Standing(Arc<State>);
+pub struct Standing(Arc<State>);
 
 #[derive(Default)]
 struct State {
@@ -123,7 +124,7 @@ impl Places {
 }
 
 /// A place that is taken until this is dropped, or until somebody else has it.
-pub(super) struct Place {
+pub struct Place {
     held: Arc<Held>,
     places: Arc<Places>,
 }
