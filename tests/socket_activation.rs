@@ -270,7 +270,7 @@ fn a_socket_that_no_listener_wants_is_an_error_that_names_it() {
     for part in [
         &*format!("a TCP socket for {address}, which no listener is for"),
         &format!("take `ListenStream={address}` out"),
-        "or that as `address` under [metrics], [admin] or [credentials]",
+        "or that as `address` under [metrics], [admin], [admin.tester] or [credentials]",
         &format!("the listeners are {address} (udp, UDP)"),
     ] {
         assert!(said.contains(part), "{part} in {said}");
