@@ -283,7 +283,7 @@ const fn room_of_test(reason: RefusalReason) -> Option<(&'static str, &'static s
         ),
         Is::SourceQuota => (
             "the tests of its network have as many allocations as those of one may",
-            "That is a third of `allocations` under [admin.tester], so that no network keeps the others out; \
+            "That is a third of `allocations` under [admin.tester], but no less than 16, so that no network keeps the others out; \
              `allocations_per_source` under [limits] holds as well.",
         ),
         _ => return None,
