@@ -225,7 +225,8 @@ impl Bandwidth {
     }
 
     /// How many bytes a second the users of a group may have relayed together, for each of these; 0 means no limit. Groups
-    /// that are not named any more are bounded as they were, since credentials of their users may still be about. Allocations get meters as with [`Bandwidth::set_limits`].
+    /// that are not named any more are bounded as they were, since credentials of their users may still be about.
+    /// Allocations get meters as with [`Bandwidth::set_limits`].
     pub fn set_groups<'g>(&self, groups: impl IntoIterator<Item = (&'g str, u64)>) {
         let mut known = self.server.groups();
         for (name, rate) in groups {

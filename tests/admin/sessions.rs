@@ -39,7 +39,15 @@ fn sessions_are_found_sorted_and_paged() {
         .iter()
         .map(|user| client(&running, user))
         .collect();
-    let relayed: Vec<_> = clients.iter_mut().map(Client::allocate).collect();
+    let relayed: Vec<_> = clients
+        .iter_mut()
+        .map(|client| {
+            let relayed = client.allocate();
+            // Ages are told apart by milliseconds, and each worker looks at the clock once a batch.
+            std::thread::sleep(Duration::from_millis(5));
+            relayed
+        })
+        .collect();
     for (number, client) in clients.iter_mut().enumerate() {
         client.bind_channel(0x4000, peer.local_addr().unwrap());
         for _ in 0..number {
