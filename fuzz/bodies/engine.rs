@@ -306,7 +306,9 @@ impl Run {
             self.target(choices)?,
             choices.byte()?,
         );
-        let Some((worker, relay)) = self.relay_at(at) else {
+        let of_socket = self.relay_at(at);
+        let of_socket = of_socket.filter(|_| at.is_ipv4() == about.is_ipv4());
+        let Some((worker, relay)) = of_socket else {
             return Some(());
         };
         let error = IcmpError {

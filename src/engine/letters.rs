@@ -354,7 +354,7 @@ impl Engine {
         if let Some(allocation) = self.allocations.get_mut(slot as usize)
             && let Some(mobile) = &mut allocation.mobile
         {
-            mobile.next = None;
+            mobile.drop_next();
         }
     }
 

@@ -350,6 +350,9 @@ impl Engine {
             return self.close(slot, now.instant, CloseReason::Disconnected);
         };
         mobile.is_away = true;
+        if mobile.granted.is_some_and(|granted| granted.tuple == tuple) {
+            mobile.granted = None;
+        }
         self.unlink(&tuple, slot);
         self.unroute(slot);
         self.go_if_away(now, id);
@@ -456,6 +459,9 @@ impl Engine {
         };
         let frames = self.paths.end(&next.client, allocation.id, mobile.serial);
         mobile.is_away = frames.is_none();
+        if mobile.is_away {
+            mobile.granted = None;
+        }
         let from = std::mem::replace(&mut allocation.client, next.client);
         self.counters.allocations_moved.add(1);
         self.events.push_back(Event::Moved(Box::new(Moved {
@@ -499,6 +505,12 @@ impl Engine {
 }
 
 impl Mobile {
+    /// The next path has closed. Its Refresh may not succeed again, since nothing would come of that: a new connection
+    /// may have the addresses of the one that closed.
+    pub fn drop_next(&mut self) {
+        (self.next, self.granted) = (None, None);
+    }
+
     /// The answer to a Refresh that comes again with the ticket it used up.
     fn repeat(&self, ask: &Ask, now: Instant) -> Option<Answer> {
         let granted = self.granted?;

@@ -265,6 +265,30 @@ fn a_path_that_was_replaced_calls_in_vain() {
     scene.end();
 }
 
+#[test]
+fn a_connection_with_the_addresses_of_one_that_closed_does_not_repeat_its_success() {
+    // It closes before it is used, and after the allocation has come.
+    for is_used in [false, true] {
+        let mut scene = scene(tcp_at);
+        let request = scene.ask();
+        scene.deliver_all();
+        assert_eq!(scene.answer(&request), Some(0));
+        if is_used {
+            scene.new.push(&mut scene.world, 0x4000, b"x");
+            scene.deliver_all();
+        }
+        scene.world.client_gone(&scene.new);
+        scene.deliver_all();
+        let reply = scene.new.send_bytes(&mut scene.world, &request);
+        scene.deliver_all();
+        let code = reply.map(|reply| reply.code());
+        assert_eq!(code.or_else(|| scene.answer(&request)), Some(400));
+        assert_eq!(scene.world.engines[1].waiting_paths(), 0);
+        scene.world.take_sent();
+        scene.end();
+    }
+}
+
 /// What one client did in a random run.
 struct Roamer {
     paths: Vec<Client>,
