@@ -832,7 +832,7 @@ impl Default for Settings {
                 max_unproved_requests: 256,
                 send_buffer: 512 << 10,
                 max_queue_age: Duration::from_millis(500),
-                busy_rest: Duration::from_millis(1),
+                busy_rest: Duration::from_micros(1500),
             },
             tls: Tls::default(),
             dtls: Dtls {

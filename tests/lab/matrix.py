@@ -71,7 +71,7 @@ def page(worlds, by_aioice, by_chromium, hairpin):
             "data channel, both ways; setting up includes the DTLS handshake.\n",
             pairs(by_chromium),
             "## The machine\n",
-            f"{platform.system()} {platform.release()}, {os.cpu_count()} cores that were busy with other things too, {_output(hairpin, '--version')}.",
+            f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, {_output(hairpin, '--version')}.",
             "The network between the namespaces has no delay of its own, so the seconds are those of the agents' timers and work,",
             "and a busy machine shows in them.",
             "",
